@@ -1,0 +1,42 @@
+# Everything sets up its own environment in .venv; nothing else is needed but Python 3.11 to 3.13.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint types format benchmark clean
+
+# The main job: train, look at alignments, export, serve, ask.
+demo: $(VENV)/.demo
+	$(BIN)/python -m applications.demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.dev
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/python -m benchmarks.translation_throughput
+
+clean:
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[applications,serving]"
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""The spine that every task shares; it knows no task."""

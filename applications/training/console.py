@@ -1,0 +1,45 @@
+"""What a command prints: its own lines, and not TensorFlow's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+
+def say(line: str) -> None:
+    """Prints one line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def complain(message: str) -> None:
+    """Prints `message` as exactly one line on standard error."""
+    text = " ".join(message.split())
+    print(f"keras-attention: {text}", file=sys.stderr, flush=True)
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow and wakes its devices without the dozen lines it prints meanwhile.
+
+    Its C++ parts write to the file descriptor before any log level is read, so the descriptor
+    itself is turned aside; what was written is shown after all if the import fails.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

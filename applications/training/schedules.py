@@ -1,0 +1,21 @@
+"""How the learning rate moves, as functions of the epoch alone, so that a resumed run agrees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+def cosine(learning_rate: float, epochs: int, lowest: float = 0.02) -> Callable[[int], float]:
+    """Falls from `learning_rate` to `lowest` times that, over `epochs`, along half a cosine.
+
+    Reference: Loshchilov & Hutter, 2016, SGDR, https://arxiv.org/abs/1608.03983 (eq. 5).
+    """
+
+    def at(epoch: int, _: float = 0.0) -> float:
+        fraction = min(epoch / max(epochs - 1, 1), 1.0)
+        return learning_rate * (
+            lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * fraction))
+        )
+
+    return at

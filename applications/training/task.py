@@ -1,0 +1,113 @@
+"""What a task tells the spine: one object with the same shape for every application."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+from applications.training.config import TrainConfig
+
+if TYPE_CHECKING:  # A task's module must be importable, for its flags, without TensorFlow.
+    import keras
+    import tensorflow as tf
+
+    from export import Signature
+
+C = TypeVar("C", bound=TrainConfig)
+
+
+class Datasets(NamedTuple):
+    """The data of a run, each part in batches of `(inputs, targets[, sample_weight])`.
+
+    Validation and test hold every example, in a fixed order. With several devices a training
+    batch is cut into equal parts, so `train` should drop an incomplete last batch.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    facts: Any
+    """What the model must know of the data: vocabularies, lengths. Never the data itself."""
+    examples: Any = None
+    """The examples as people see them, where evaluation needs more than the batches hold."""
+
+
+class Exported(NamedTuple):
+    """What `keras-attention export` writes: signatures, and what must live as long as they do."""
+
+    signatures: Mapping[str, Signature]
+    resources: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Flags of `keras-attention export`; a task that has any subclasses this."""
+
+
+class Task(ABC, Generic[C]):
+    """One application: its presets, its data, its model, and what to do with a trained one.
+
+    Every method takes what it needs and returns what it made; a task keeps no state, and its
+    module imports TensorFlow and Keras inside methods only.
+    """
+
+    name: ClassVar[str]
+    """The word on the command line, and the name of the exported model."""
+    presets: Mapping[str, C]
+    """Complete configurations, all of one class; the first is the default."""
+    monitor: ClassVar[str] = "val_loss"
+    """The entry of the training log by which the best weights are chosen."""
+    monitor_mode: ClassVar[Literal["min", "max"]] = "min"
+    """Whether a lower or a higher `monitor` is better."""
+    export_options: type[ExportOptions] = ExportOptions
+    """A frozen dataclass: its fields, all with defaults, are flags of `keras-attention export`."""
+
+    @abstractmethod
+    def datasets(self, config: C, epoch: tf.Variable) -> Datasets:
+        """Reads the data. `epoch` counts epochs from 0 while training.
+
+        The order of `train`, and anything random in it, must follow from `config.seed` and
+        `epoch` alone, or a resumed run would differ: see `applications.training.data.shuffled`.
+        """
+
+    @abstractmethod
+    def save_facts(self, facts: Any, folder: Path) -> None:
+        """Writes `facts` into the empty `folder`."""
+
+    @abstractmethod
+    def load_facts(self, folder: Path) -> Any:
+        """Reads what `save_facts` wrote."""
+
+    @abstractmethod
+    def build(self, config: C, facts: Any) -> keras.Model:
+        """The model: all its weights made, and compiled."""
+
+    def callbacks(self, config: C, datasets: Datasets) -> list[keras.callbacks.Callback]:
+        """More callbacks for training. They run before the best weights are chosen.
+
+        Their numbers, strings and flags are restored on resume; other state must live in the
+        model or its optimizer.
+        """
+        return []
+
+    @abstractmethod
+    def evaluate(
+        self, model: keras.Model, datasets: Datasets, config: C
+    ) -> Iterable[tuple[str, Any]]:
+        """The final results on the test data, as names and values that JSON can hold."""
+
+    def figures(self, model: keras.Model, datasets: Datasets, config: C, folder: Path) -> None:
+        """Draws the trained model's work into `folder`; the learning curve is there already."""
+
+    @abstractmethod
+    def predict(
+        self, model: keras.Model, facts: Any, config: C, lines: Iterable[str]
+    ) -> Iterator[str]:
+        """Answers each input line with one output line, in order."""
+
+    @abstractmethod
+    def signatures(self, model: keras.Model, facts: Any, config: C, options: Any) -> Exported:
+        """The functions to serve; `options` is an instance of `export_options`."""

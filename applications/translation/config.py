@@ -1,0 +1,125 @@
+"""What a translation run can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from applications.training.config import TrainConfig
+from applications.training.errors import UserError
+from applications.training.task import ExportOptions
+
+
+@dataclass(frozen=True)
+class TranslationConfig(TrainConfig):
+    """Trains a recurrent translator, with attention or without."""
+
+    run_dir: Path = Path("runs/translation")
+    """Folder the run is written to."""
+    data: str = "dates"
+    """dates; multi30k, in --data-dir; tfds:NAME; or files, named by --train-files and its like."""
+    languages: tuple[str, str] = ("en", "de")
+    """Source and target, as the data set names them."""
+    train_files: tuple[Path, ...] = ()
+    """For --data files: two aligned files, source and target, or one TSV of pairs."""
+    validation_files: tuple[Path, ...] = ()
+    """As --train-files, to choose the best weights by."""
+    test_files: tuple[Path, ...] = ()
+    """As --train-files, for the final results."""
+    num_examples: int = 40_000
+    """For --data dates: how many pairs to train on."""
+    max_length: int = 60
+    """Longer training pairs are left out, in tokens of either side."""
+
+    tokens: Literal["words", "subwords", "characters"] = "words"
+    """What a sentence is cut into; subwords need tensorflow-text."""
+    vocabulary_size: int = 8000
+    """Most tokens of either side."""
+    lowercase: bool = False
+    """Lower-case all text."""
+
+    attention: Literal["additive", "bilinear", "none"] = "additive"
+    """How the decoder looks at the source; none: it sees one summary, as before attention."""
+    input_feeding: bool = False
+    """Update, then look, and feed the result back (Luong), not look, then update (Bahdanau)."""
+    embedding_units: int = 256
+    """Width of the embeddings, and of the deep output."""
+    units: int = 256
+    """Width of the encoder in each direction, of the decoder and of the additive score."""
+    dropout: float = 0.2
+    """Share of embeddings, annotations and deep output dropped in training."""
+    label_smoothing: float = 0.0
+    """Share of the target probability spread over the whole vocabulary."""
+    average: float = 0.0
+    """Evaluate a moving average of the weights with this momentum, such as 0.999; 0: do not."""
+
+    beam_width: int = 5
+    """Hypotheses kept in the search for a translation."""
+    length_penalty: float = 1.0
+    """Exponent of the length penalty (Wu et al.); 0 favours short translations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = (self.train_files, self.validation_files, self.test_files)
+        if self.data == "files" and not all(1 <= len(paths) <= 2 for paths in given):
+            raise UserError(
+                "--data files needs --train-files, --validation-files and --test-files, each with "
+                "two aligned files or one TSV."
+            )
+        if self.data != "files" and any(given):
+            raise UserError(f"--train-files and its like need --data files, not {self.data}.")
+        if self.data == "multi30k" and self.data_dir is None:
+            raise UserError("--data multi30k needs --data-dir, the folder of its files.")
+        if self.data not in ("dates", "multi30k", "files") and not self.data.startswith("tfds:"):
+            raise UserError(
+                f"--data must be dates, multi30k, files or tfds:NAME. Received: {self.data}"
+            )
+        for name in ("dropout", "label_smoothing", "average"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                flag = "--" + name.replace("_", "-")
+                raise UserError(f"{flag} must be in [0, 1). Received: {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TranslationExport(ExportOptions):
+    """Exports a trained translator; what is fixed here cannot be set per request."""
+
+    beam_width: int = 5
+    """Hypotheses kept in the search."""
+    num_translations: int = 1
+    """How many of them are returned, best first."""
+    max_length: int = 60
+    """Longest translation, and longest source that is read, in tokens."""
+    length_penalty: float = 1.0
+    """Exponent of the length penalty (Wu et al.)."""
+    coverage_penalty: float = 0.0
+    """Weight of the penalty on source tokens left unread (Wu et al.)."""
+
+
+PRESETS = {
+    "dates": TranslationConfig(
+        run_dir=Path("runs/dates"),
+        tokens="characters",
+        embedding_units=64,
+        units=128,
+        epochs=6,
+        learning_rate=2e-3,
+        dropout=0.1,
+        length_penalty=0.0,
+        batch_size=128,
+    ),
+    "multi30k": TranslationConfig(
+        run_dir=Path("runs/multi30k"),
+        data="multi30k",
+        data_dir=Path("data/multi30k"),
+        tokens="subwords",
+        vocabulary_size=6000,
+        lowercase=True,
+        epochs=30,
+        learning_rate=1e-3,
+        dropout=0.4,
+        label_smoothing=0.1,
+        average=0.998,
+    ),
+}

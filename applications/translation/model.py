@@ -1,0 +1,216 @@
+"""The translator: a bidirectional encoder, a decoder with attention, a deep output."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from applications.training import text
+from applications.training.crossentropy import SmoothedCrossentropy
+from applications.translation.config import TranslationConfig
+from applications.translation.data import Facts
+from keras_attention import (
+    AdditiveSoftAttention,
+    AttentionCell,
+    AttentionDecoder,
+    BilinearScore,
+    DotAttention,
+    SoftAttention,
+    masking,
+    search,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_attention_applications")
+class Translator(keras.Model):
+    """RNNsearch (Bahdanau et al., 2014), and RNNencdec, the classic model it improved on.
+
+    With x the source, y the target, E embeddings and s the decoder's state:
+
+        h_j     = [GRU(E x)_j ; backward GRU(E x)_j]         the annotations
+        s_0     = tanh(W h_1), h_1 of the backward GRU
+        s_i,c_i = AttentionCell(E y_{i-1}, s_{i-1}, h)
+        t_i     = maxout(U s_i + V E y_{i-1} + C c_i)        the deep output
+        p(y_i)  = softmax(E t_i + b)
+
+    Unlike the paper's, the deep output sees the new state s_i, and the target embeddings serve as
+    output matrix too (Press & Wolf, 2017). Without attention, c_i is the last state of each
+    direction at every step, as in RNNencdec.
+
+    Args:
+        source_size: Size of the source vocabulary.
+        target_size: Size of the target vocabulary.
+        attention: "additive", "bilinear" or "none".
+        input_feeding: Luong's order of looking and updating, not Bahdanau's.
+        embedding_units: Width of E and t.
+        units: Width of each GRU and of the additive score.
+        dropout: Share of E x, E y, h and t dropped in training.
+
+    Call arguments:
+        inputs: A dict of `source` (B, S) and `target` (B, T), ids, the target behind a start token;
+            and `source_lengths` (B,), how much of each source is real.
+
+    Returns:
+        Logits (B, T, at least `target_size`), float32.
+    """
+
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        attention: str = "additive",
+        input_feeding: bool = False,
+        embedding_units: int = 256,
+        units: int = 256,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.config = {
+            "source_size": source_size,
+            "target_size": target_size,
+            "attention": attention,
+            "input_feeding": input_feeding,
+            "embedding_units": embedding_units,
+            "units": units,
+            "dropout": dropout,
+        }
+        self.target_size = target_size
+        self.source_embedding = layers.Embedding(_round_up(source_size), embedding_units)
+        self.target_embedding = layers.ReversibleEmbedding(_round_up(target_size), embedding_units)
+        gru = layers.GRU(units, return_sequences=True, return_state=True)
+        self.encoder = layers.Bidirectional(gru, name="encoder")
+        self.first_state = layers.Dense(units, activation="tanh", name="first_state")
+        cell = AttentionCell(
+            layers.GRUCell(units),
+            _attention(attention, units),
+            attentional_units=units if input_feeding else None,
+        )
+        self.decoder = AttentionDecoder(cell, name="decoder")
+        self.deep_output = layers.Dense(2 * embedding_units, name="deep_output")
+        self.dropout = layers.Dropout(dropout)
+        self.has_attention = attention != "none"
+
+    def build(self, inputs_shape):
+        width, units = self.config["embedding_units"], self.config["units"]
+        embedded, annotations = (None, None, width), (None, None, 2 * units)
+        self.source_embedding.build((None, None))
+        self.target_embedding.build((None, None))
+        self.encoder.build(embedded)
+        self.first_state.build((None, units))
+        key = annotations if self.has_attention else (None, None, units)
+        self.decoder.build(embedded, annotations, key)
+        self.deep_output.build((None, None, units + width + 2 * units))
+        self.output_bias = self.add_weight(
+            shape=(_round_up(self.target_size),), initializer="zeros", name="output_bias"
+        )
+
+    def call(self, inputs, training=False):
+        memory, state = self.encode(inputs["source"], inputs["source_lengths"], training)
+        embedded = self.dropout(self.target_embedding(inputs["target"]), training=training)
+        decoded = self.decoder.run(embedded, memory, state, training=training)
+        return self._logits(decoded.outputs, decoded.contexts, embedded, training)
+
+    def encode(self, source, source_lengths, training=False):
+        """The memory that the decoder reads, and the state it begins with."""
+        mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
+        embedded = self.dropout(self.source_embedding(source), training=training)
+        annotations, forward, backward = self.encoder(embedded, mask=mask, training=training)
+        if self.has_attention:
+            annotations = self.dropout(annotations, training=training)
+            memory = self.decoder.prepare(annotations, mask=mask)
+        else:  # The one value that there is has weight 1, whatever its score.
+            summary = ops.concatenate([forward, backward], axis=-1)[:, None, :]
+            summary = self.dropout(summary, training=training)
+            memory = self.decoder.prepare(summary, key=ops.zeros_like(backward)[:, None, :])
+        return memory, self.decoder.initial_state(memory, [self.first_state(backward)])
+
+    def translate(
+        self,
+        source,
+        source_lengths,
+        *,
+        max_length,
+        beam_width=1,
+        num_hypotheses=1,
+        length_penalty=0.0,
+        coverage_penalty=0.0,
+    ) -> search.Hypotheses:
+        """Searches for translations: source (B, S) and lengths (B,) to `search.Hypotheses`."""
+        memory, state = self.encode(source, source_lengths)
+        mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
+        never = np.zeros(_round_up(self.target_size), np.float32)
+        never[[text.PAD, text.START]] = never[self.target_size :] = -np.inf
+
+        def step(ids, state):
+            embedded = self.target_embedding(ids)
+            done = self.decoder.step(embedded, state, memory)
+            logits = self._logits(done.output, done.context, embedded)
+            return ops.log_softmax(logits + never), done.state, done.weights
+
+        common = {
+            "start_id": text.START,
+            "end_id": text.END,
+            "pad_id": text.PAD,
+            "max_length": max_length,
+            "batch_size": ops.shape(source)[0],
+        }
+        if beam_width == 1:
+            return search.greedy_search(step, state, **common)
+        return search.beam_search(
+            step,
+            state,
+            beam_width=beam_width,
+            num_hypotheses=num_hypotheses,
+            length_penalty=length_penalty,
+            coverage_penalty=coverage_penalty,
+            value_mask=mask if self.has_attention else None,
+            **common,
+        )
+
+    def _logits(self, outputs, contexts, embedded, training=False):
+        deep = self.deep_output(ops.concatenate([outputs, embedded, contexts], axis=-1))
+        pairs = ops.reshape(deep, (*ops.shape(deep)[:-1], deep.shape[-1] // 2, 2))
+        deep = self.dropout(ops.max(pairs, axis=-1), training=training)
+        logits = self.target_embedding(deep, reverse=True) + self.output_bias
+        return ops.cast(logits, "float32")
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+def build(config: TranslationConfig, facts: Facts) -> keras.Model:
+    """The translator of a run, compiled for training."""
+    model = Translator(
+        source_size=facts.source.size,
+        target_size=facts.target.size,
+        attention=config.attention,
+        input_feeding=config.input_feeding,
+        embedding_units=config.embedding_units,
+        units=config.units,
+        dropout=config.dropout,
+    )
+    ids = np.full((1, 1), text.END, np.int32)
+    model({"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids})
+    optimizer = keras.optimizers.Adam(
+        config.learning_rate,
+        global_clipnorm=1.0,
+        use_ema=config.average > 0.0,
+        ema_momentum=config.average or 0.99,
+    )
+    model.compile(optimizer, SmoothedCrossentropy(config.label_smoothing), jit_compile=False)
+    return model
+
+
+def _attention(kind: str, units: int):
+    if kind == "additive":
+        return AdditiveSoftAttention(units, name="attention")
+    if kind == "bilinear":
+        return SoftAttention(BilinearScore(), name="attention")
+    return DotAttention(name="attention")
+
+
+def _round_up(size: int, multiple: int = 64) -> int:
+    """Matrix products with odd sizes are slower: at 7,859 columns by half."""
+    return -(-size // multiple) * multiple

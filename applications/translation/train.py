@@ -1,0 +1,91 @@
+"""The translation task."""
+
+from __future__ import annotations
+
+from applications.training.task import Task
+from applications.translation.config import PRESETS, TranslationConfig, TranslationExport
+
+
+class TranslationTask(Task[TranslationConfig]):
+    """Sentences to sentences, with the alignment that the decoder found."""
+
+    name = "translation"
+    presets = PRESETS
+    monitor = "val_chrf"
+    monitor_mode = "max"
+    export_options = TranslationExport
+
+    def datasets(self, config, epoch):
+        from applications.translation import data
+
+        return data.datasets(config, epoch)
+
+    def save_facts(self, facts, folder):
+        from applications.translation import data
+
+        data.save_facts(facts, folder)
+
+    def load_facts(self, folder):
+        from applications.translation import data
+
+        return data.load_facts(folder)
+
+    def build(self, config, facts):
+        from applications.translation import model
+
+        return model.build(config, facts)
+
+    def callbacks(self, config, datasets):
+        import keras
+
+        from applications.training.schedules import cosine
+        from applications.translation.evaluation import TranslateValidation
+
+        schedule = cosine(config.learning_rate, config.epochs)
+        callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
+        if config.average > 0.0:
+            callbacks += [
+                keras.callbacks.SwapEMAWeights(),
+                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            ]
+        validation = datasets.examples.validation
+        return [*callbacks, TranslateValidation(datasets.facts, validation, config)]
+
+    def evaluate(self, model, datasets, config):
+        from applications.translation import evaluation
+
+        found = self._translate_test(model, datasets, config)
+        return evaluation.evaluate(found, datasets.examples.test, config)
+
+    def figures(self, model, datasets, config, folder):
+        from applications.translation import figures
+
+        found = self._translate_test(model, datasets, config)
+        figures.draw(found, datasets.examples.test, config, folder)
+
+    def predict(self, model, facts, config, lines):
+        translate = self._translator(model, facts, config)
+        for line in lines:
+            yield translate.all([line])[0].translation
+
+    def signatures(self, model, facts, config, options):
+        from applications.translation import translate
+
+        return translate.signatures(model, facts, options)
+
+    def _translate_test(self, model, datasets, config):
+        sentences = [pair.source for pair in datasets.examples.test]
+        return self._translator(model, datasets.facts, config).all(sentences)
+
+    def _translator(self, model, facts, config):
+        from applications.translation.translate import Translate
+
+        options = TranslationExport(
+            beam_width=config.beam_width,
+            length_penalty=config.length_penalty,
+            max_length=config.max_length,
+        )
+        return Translate(model, facts, options)
+
+
+TASK = TranslationTask()

@@ -1,0 +1,49 @@
+"""Write a Keras function as a SavedModel that TensorFlow Serving loads; serve it; ask it.
+
+This package knows no task and no layer: it takes functions of named tensors. Nothing is imported
+before it is used, so a REST client costs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from export.client import Client
+    from export.dev_server.server import DevServer, serve_forever
+    from export.errors import ExportError, ServingError
+    from export.saved_model import check_parity, write
+    from export.signatures import Signature
+
+__all__ = [
+    "Client",
+    "DevServer",
+    "ExportError",
+    "ServingError",
+    "Signature",
+    "check_parity",
+    "serve_forever",
+    "write",
+]
+
+_HOMES = {
+    "Client": "export.client",
+    "DevServer": "export.dev_server.server",
+    "ExportError": "export.errors",
+    "ServingError": "export.errors",
+    "Signature": "export.signatures",
+    "check_parity": "export.saved_model",
+    "serve_forever": "export.dev_server.server",
+    "write": "export.saved_model",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

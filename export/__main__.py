@@ -1,0 +1,125 @@
+"""`python -m export serve DIR` and `python -m export predict ADDRESS MODEL --input NAME=JSON`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from export.errors import ExportError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 if it did its work, 2 with one line on stderr if the user erred."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ExportError, OSError) as error:
+        print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+_PROGRAM = "python -m export"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Serve a SavedModel, or ask one.")
+    commands = parser.add_subparsers(required=True, metavar="{serve,predict}")
+
+    serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
+    serve.add_argument("directory", help="folder of one model, or of several such folders")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--grpc-port", type=int, default=8500, help="0 for a free one (%(default)s)")
+    serve.add_argument("--rest-port", type=int, default=8501, help="0 for a free one (%(default)s)")
+    serve.set_defaults(run=_serve)
+
+    predict = commands.add_parser("predict", help="ask a server and print its answer as JSON")
+    predict.add_argument("address", help="host:port of the protocol")
+    predict.add_argument("model", help="name of the model on the server")
+    predict.add_argument(
+        "--input", action="append", default=[], metavar="NAME=JSON", help="one tensor; repeatable"
+    )
+    predict.add_argument("--protocol", choices=("grpc", "rest"), default="rest")
+    predict.add_argument("--signature", default="serving_default")
+    predict.add_argument("--version", type=int, default=None, help="default: the newest")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> None:
+    _import_tensorflow()
+    from export.dev_server.server import serve_forever
+
+    serve_forever(options.directory, options.host, options.grpc_port, options.rest_port)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    inputs = dict(_named_json(text) for text in options.input)
+    if options.protocol == "grpc":
+        _import_tensorflow()
+    from export.client import Client
+
+    with Client(
+        options.address,
+        options.model,
+        protocol=options.protocol,
+        version=options.version,
+        signature=options.signature,
+    ) as client:
+        outputs = client.predict(inputs)
+    readable = {name: _readable(array.tolist()) for name, array in outputs.items()}
+    print(json.dumps(readable, ensure_ascii=False))
+
+
+def _named_json(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if not (name and equals):
+            raise ValueError("no `=`")
+        return name, json.loads(value)
+    except ValueError as error:
+        raise ExportError(f"--input must be NAME=JSON ({error}). Received: {text!r}.") from error
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _import_tensorflow() -> None:
+    """Imports TensorFlow and wakes its devices without the lines it prints about itself."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _quiet_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Drops what is written to file descriptor 2, by Python or C++, unless the block raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""TensorFlow Serving's gRPC services: Predict, GetModelMetadata and GetModelStatus.
+
+Calls not written here are answered UNIMPLEMENTED by the classes below.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from export.dev_server.descriptions import signature_map, status_response
+from export.dev_server.models import Loaded, Models
+from export.dev_server.servable import DEFAULT_SIGNATURE
+from export.dev_server.tensor_protos import to_array, to_proto
+from export.errors import ServingError
+
+_MESSAGE_LIMIT = 1024
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers for the signatures of the models in `models`."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def Predict(  # noqa: N802
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """Runs one signature on named tensors."""
+        try:
+            loaded = _find(self._models, request)
+            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            loaded.servable.signature(name)  # before the tensors, as the server does
+            outputs = loaded.servable.predict(
+                {key: to_array(key, proto) for key, proto in request.inputs.items()},
+                signature=name,
+                output_filter=request.output_filter,
+            )
+        except ServingError as error:
+            _abort(context, error)
+        response = predict_pb2.PredictResponse()
+        _describe(response.model_spec, loaded)
+        response.model_spec.signature_name = name
+        for key, array in outputs.items():
+            response.outputs[key].CopyFrom(to_proto(array))
+        return response
+
+    def GetModelMetadata(  # noqa: N802
+        self,
+        request: get_model_metadata_pb2.GetModelMetadataRequest,
+        context: grpc.ServicerContext,
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Tells the signatures of a version."""
+        try:
+            _require_model_spec(request)
+            _check_fields(request.metadata_field)
+            loaded = _find(self._models, request)
+        except ServingError as error:
+            _abort(context, error)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        _describe(response.model_spec, loaded)
+        response.metadata["signature_def"].Pack(signature_map(loaded))
+        return response
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """Tells which versions of the models in `models` are available."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def GetModelStatus(  # noqa: N802
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Tells the state of one version or of all; a label is ignored."""
+        try:
+            _require_model_spec(request)
+            spec = request.model_spec
+            version = spec.version.value if spec.HasField("version") else None
+            return status_response(self._models, spec.name, version)
+        except ServingError as error:
+            _abort(context, error)
+
+
+def _find(models: Models, request: Any) -> Loaded:
+    """The version that `request.model_spec` asks for."""
+    _require_model_spec(request)
+    spec: model_pb2.ModelSpec = request.model_spec
+    if not spec.name:
+        raise ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
+    choice = spec.WhichOneof("version_choice")
+    return models.find(
+        spec.name,
+        version=spec.version.value if choice == "version" else None,
+        label=spec.version_label if choice == "version_label" else None,
+    )
+
+
+def _require_model_spec(request: Any) -> None:
+    if not request.HasField("model_spec"):
+        raise ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
+
+
+def _check_fields(fields: Any) -> None:
+    if not fields:
+        raise ServingError(
+            "INVALID_ARGUMENT", "GetModelMetadataRequest must specify at least one metadata_field"
+        )
+    for field in fields:
+        if field != "signature_def":
+            raise ServingError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
+
+
+def _describe(spec: model_pb2.ModelSpec, loaded: Loaded) -> None:
+    spec.name = loaded.model
+    spec.version.value = loaded.version
+
+
+def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:
+    message = error.message
+    if len(message) > _MESSAGE_LIMIT:
+        message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
+    context.abort(grpc.StatusCode[error.code], message)
+    raise AssertionError("abort raises")

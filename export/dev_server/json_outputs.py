@@ -1,0 +1,123 @@
+"""Output tensors to the JSON of a REST answer, by the rules of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.dev_server.json_values import invalid
+from export.dev_server.tensor_protos import dtype_of, type_name
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def dumps(value: Any) -> bytes:
+    """JSON as the server sends it: bytes that are no UTF-8 go out as they came in."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate from a `\uD800` in a request
+        return text.encode("utf-8", "backslashreplace")
+
+
+def write_predictions(outputs: Mapping[str, np.ndarray], *, row: bool) -> bytes:
+    """The body of an answer.
+
+    Args:
+        outputs: name -> array. A string output is written as text, unless its name ends in
+            `_bytes`: then as `{"b64": ...}`.
+        row: one object or value per row of the batch, under `predictions`; else one array per
+            output, under `outputs`. A single output stands without its name.
+    """
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    text = _rows(outputs) if row else _columns(outputs)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _columns(outputs: Mapping[str, np.ndarray]) -> str:
+    columns = {name: _nest(name, array, 0)[0] for name, array in sorted(outputs.items())}
+    if len(columns) == 1:
+        return f'{{"outputs": {next(iter(columns.values()))}}}'
+    return f'{{"outputs": {_object(columns)}}}'
+
+
+def _rows(outputs: Mapping[str, np.ndarray]) -> str:
+    first: int | None = None
+    for name, array in sorted(outputs.items()):
+        if array.ndim == 0:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if first is None:
+            first = len(array)
+        elif len(array) != first:
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {first}"
+            )
+    columns = {name: _nest(name, array, 1) for name, array in sorted(outputs.items())}
+    if len(columns) == 1:
+        rows = next(iter(columns.values()))
+    else:
+        rows = [
+            _object(dict(zip(columns, row, strict=True)))
+            for row in zip(*columns.values(), strict=True)
+        ]
+    return f'{{"predictions": [{", ".join(rows)}]}}'
+
+
+def _object(members: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in members.items()) + "}"
+
+
+def _nest(name: str, array: np.ndarray, outer: int) -> list[str]:
+    """The texts of an array's elements, bracketed axis by axis from the innermost to `outer`."""
+    texts = _texts(name, array)
+    for axis in reversed(range(outer, array.ndim)):
+        size, count = array.shape[axis], math.prod(array.shape[:axis])
+        texts = [f"[{', '.join(texts[i * size : (i + 1) * size])}]" for i in range(count)]
+    return texts
+
+
+def _texts(name: str, array: np.ndarray) -> list[str]:
+    values = array.ravel()
+    if array.dtype == object:
+        return [_string(value, name.endswith("_bytes")) for value in values]
+    if array.dtype in (np.float32, np.float64):
+        return _decimals(values)
+    if array.dtype == np.bool_:
+        return ["true" if value else "false" for value in values]
+    if array.dtype.name in _INTEGERS:
+        return [str(value) for value in values.tolist()]
+    raise invalid(f"Failed to write JSON value for tensor type: {type_name(dtype_of(array))}")
+
+
+def _string(value: bytes, as_base64: bool) -> str:
+    if as_base64:
+        return json.dumps({"b64": base64.b64encode(value).decode("ascii")})
+    return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+
+
+def _decimals(values: np.ndarray) -> list[str]:
+    """Six digits where they say it all, else as many as the type needs; never a bare integer."""
+    digits = 9 if values.dtype == np.float32 else 17
+    numbers = values.tolist()
+    texts = [f"{number:.6g}" for number in numbers]
+    again = np.array([float(text) for text in texts], np.float64)
+    with np.errstate(over="ignore"):
+        exact = again.astype(values.dtype) == values
+    return [
+        _decimal(text if same else f"{number:.{digits}g}")
+        for text, same, number in zip(texts, exact, numbers, strict=True)
+    ]
+
+
+def _decimal(text: str) -> str:
+    if text in ("nan", "-nan"):
+        return "NaN"
+    if text in ("inf", "-inf"):
+        return text.replace("inf", "Infinity")
+    return text if "." in text or "e" in text else text + ".0"

@@ -1,0 +1,55 @@
+"""`TensorProto`s to arrays and back, and the names types have in the server's messages."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from export.errors import ServingError
+
+# The field of a TensorProto that holds values of a type. Servers fill these unless they are told
+# to use `tensor_content`, so clients have to read them.
+_FIELDS = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.int64: "int64_val",
+    tf.uint32: "uint32_val",
+    tf.uint64: "uint64_val",
+    tf.bool: "bool_val",
+    tf.string: "string_val",
+    **dict.fromkeys((tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16), "int_val"),
+}
+
+
+def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
+    """The value of input `name`, in typed fields or in `tensor_content`."""
+    try:
+        shape = tf.TensorShape(proto.tensor_shape)
+        if not shape.is_fully_defined():  # NumPy would make up the size that is missing
+            raise ValueError(shape)
+        return np.asarray(tf.make_ndarray(proto))
+    except (TypeError, ValueError, KeyError, MemoryError, OverflowError) as error:
+        raise ServingError("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
+
+
+def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """An array in typed fields; half and complex numbers, which are rare, in `tensor_content`."""
+    dtype = dtype_of(array)
+    if dtype not in _FIELDS:
+        return tf.make_tensor_proto(array, dtype=dtype)
+    proto = tensor_pb2.TensorProto(
+        dtype=dtype.as_datatype_enum, tensor_shape=tf.TensorShape(array.shape).as_proto()
+    )
+    getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
+    return proto
+
+
+def dtype_of(array: np.ndarray) -> tf.DType:
+    """TensorFlow's type of an array; an array of objects holds strings."""
+    return tf.string if array.dtype == object else tf.dtypes.as_dtype(array.dtype)
+
+
+def type_name(dtype: tf.DType) -> str:
+    """The name of a type in the server's messages: C++'s for floating point."""
+    return {"float32": "float", "float64": "double", "float16": "half"}.get(dtype.name, dtype.name)

@@ -1,0 +1,79 @@
+"""What a written SavedModel holds: its graph, the ops it needs, what a server would refuse."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from export.errors import ExportError, ServingError
+
+
+def read_meta_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
+    """The one graph, its function library and its signatures, in `folder/saved_model.pb`."""
+    path = folder / "saved_model.pb"
+    if not path.is_file():
+        raise ExportError(f"{folder}: expected a SavedModel. Received: no saved_model.pb in it.")
+    try:
+        message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise ExportError(f"{path}: expected a SavedModel message. {error}") from error
+    if not message.meta_graphs:
+        raise ExportError(f"{path}: expected a SavedModel message. Received: no graph in it.")
+    return message.meta_graphs[0]
+
+
+def compiled_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
+    """Names of what asks for XLA: a stock server answers it `XLA compilation disabled`."""
+    graph = meta_graph.graph_def
+    names = {node.name for node in graph.node if node.attr["_XlaMustCompile"].b}
+    for function in graph.library.function:
+        if function.attr["_XlaMustCompile"].b or any(
+            node.attr["_XlaMustCompile"].b for node in function.node_def
+        ):
+            names.add(function.signature.name)
+    return sorted(names)
+
+
+def op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """Every op that the graph and its functions use, calls of its own functions left out."""
+    graph = meta_graph.graph_def
+    names = {node.op for node in graph.node}
+    names.update(node.op for function in graph.library.function for node in function.node_def)
+    return names - {function.signature.name for function in graph.library.function}
+
+
+def load_missing_ops(folder: Path) -> None:
+    """Imports tensorflow_text if, and only if, the graph uses ops that TensorFlow does not have.
+
+    Raises:
+        ServingError: if ops are missing all the same.
+    """
+    missing = _unregistered(op_names(read_meta_graph(folder)))
+    if missing:
+        try:
+            importlib.import_module("tensorflow_text")
+        except ImportError:
+            pass
+        missing = _unregistered(missing)
+    if missing:
+        raise ServingError(
+            "NOT_FOUND",
+            f"{folder}: Op type not registered: {', '.join(missing)}. "
+            "If these are tokenizer ops, install tensorflow-text.",
+        )
+
+
+def _unregistered(names: Iterable[str]) -> list[str]:
+    missing = []
+    graph = tf.Graph()
+    for name in names:
+        try:
+            graph.op_def_for_type(name)
+        except (tf.errors.OpError, RuntimeError):
+            missing.append(name)
+    return sorted(missing)

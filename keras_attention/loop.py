@@ -1,0 +1,64 @@
+"""One loop over time for all backends.
+
+`keras.ops.scan` cannot be differentiated under XLA on TensorFlow, and there drops every output that
+is not part of the carry (Keras 3.15.1), so on TensorFlow the loop is written out.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+def scan(step, carry, inputs, output):
+    """Runs `carry, output = step(carry, inputs[t])` for one t after another.
+
+    Args:
+        step: A function of a tree of tensors and the inputs of one step to the next such tree,
+            equal in structure, shapes and dtypes, and a tree of outputs.
+        carry: The tree before the first step.
+        inputs: Tensor of shape (T, …), or a tuple of such tensors.
+        output: A tree of tensors shaped like the outputs of one step. Only its form matters.
+
+    Returns:
+        The last carry, and the outputs of all steps, stacked to (T, …).
+    """
+    if keras.backend.backend() == "tensorflow":
+        return _scan_tensorflow(step, carry, inputs, output)
+    (carry, _), (_, outputs) = ops.scan(
+        lambda pair, now: (step(pair[0], now),) * 2, (carry, output), inputs
+    )
+    return carry, outputs
+
+
+def _scan_tensorflow(step, carry, inputs, output):
+    import tensorflow as tf
+
+    tensors = [tf.convert_to_tensor(each) for each in keras.tree.flatten(inputs)]
+    # A length known while tracing bounds the loop, without which XLA cannot differentiate it.
+    bound = tensors[0].shape[0]
+    length = tf.shape(tensors[0])[0] if bound is None else bound
+    sources = [
+        tf.TensorArray(each.dtype, length, element_shape=each.shape[1:]).unstack(each)
+        for each in tensors
+    ]
+    sinks = [
+        tf.TensorArray(each.dtype, length, element_shape=each.shape)
+        for each in keras.tree.flatten(output)
+    ]
+
+    def advance(t, leaves, sinks):
+        now = keras.tree.pack_sequence_as(inputs, [source.read(t) for source in sources])
+        new, outputs = step(keras.tree.pack_sequence_as(carry, leaves), now)
+        sinks = [sink.write(t, each) for sink, each in zip(sinks, keras.tree.flatten(outputs), strict=True)]
+        return t + 1, keras.tree.flatten(new), sinks
+
+    leaves = [tf.convert_to_tensor(each) for each in keras.tree.flatten(carry)]
+    _, leaves, sinks = tf.while_loop(
+        lambda t, *_: t < length, advance, (0, leaves, sinks), maximum_iterations=bound
+    )
+    stacked = [sink.stack() for sink in sinks]
+    return (
+        keras.tree.pack_sequence_as(carry, leaves),
+        keras.tree.pack_sequence_as(output, stacked),
+    )

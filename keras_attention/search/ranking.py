@@ -1,0 +1,65 @@
+"""What the hypotheses of a beam search are ranked by.
+
+Shapes: B sentences, K alive hypotheses each, C of them to be ranked, Tv values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from keras_attention.search.step import differ, pick
+
+# Sparse weights may leave a value without any attention, whose logarithm no hypothesis survives.
+MIN_COVERAGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Penalised log-probabilities (Wu et al., eq. 14): see `beam_search`."""
+
+    length_penalty: float
+    coverage_penalty: float
+    value_mask: Any  # (B, Tv)
+
+    def __post_init__(self):
+        for name in ("length_penalty", "coverage_penalty"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(
+                    f"`{name}` must be a finite number, at least 0. Received: {name}={value!r}."
+                )
+        if self.coverage_penalty and self.value_mask is None:
+            raise ValueError(
+                "`coverage_penalty` needs a `value_mask` of shape (batch_size, Tv), to know what "
+                f"is to be covered. Received: coverage_penalty={self.coverage_penalty}, "
+                "value_mask=None."
+            )
+
+    def check_values(self, weights) -> None:
+        """That the mask, where it is looked at, has a column for each of the weights (N, Tv)."""
+        shape = tuple(ops.shape(self.value_mask)) if self.coverage_penalty else ()
+        if self.coverage_penalty and (len(shape) != 2 or differ(shape[1], weights.shape[1])):
+            raise ValueError(
+                "`value_mask` must have shape (batch_size, Tv), for the Tv values that `step` "
+                f"gives weights of. Received: value_mask.shape={shape}, "
+                f"weights.shape={tuple(weights.shape)}."
+            )
+
+    def scores(self, log_probs, length, coverage, slots):
+        """Of hypotheses (B, C) of one length, that were at `slots` of the beam (B, C)."""
+        scores = self.by_length(log_probs, length)
+        if not self.coverage_penalty:
+            return scores
+        covered = ops.log(ops.clip(coverage, MIN_COVERAGE, 1.0))  # (B, K, Tv)
+        batch_size, _, num_values = ops.shape(coverage)
+        mask = ops.reshape(ops.cast(self.value_mask, "bool"), (batch_size, 1, num_values))
+        penalty = ops.sum(ops.where(mask, covered, 0.0), axis=-1)  # (B, K)
+        return scores + self.coverage_penalty * pick(penalty, slots)
+
+    def by_length(self, log_probs, length):
+        length = ops.cast(length, "float32")
+        return log_probs / ops.power((5.0 + length) / 6.0, float(self.length_penalty))

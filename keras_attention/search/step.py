@@ -1,0 +1,205 @@
+"""What all searches share: their result, the step function's contract, and moves on its tensors.
+
+Shapes: B sentences, n hypotheses each, N rows, V tokens, T = max_length, Tv values.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from operator import mul
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+Step = Callable[[Any, Any], tuple[Any, Any, Any]]
+
+NEVER = float("-inf")  # the log-probability of what cannot be
+
+
+class Hypotheses(NamedTuple):
+    """What a search found: n hypotheses of each sentence.
+
+    Where a sentence has fewer possible hypotheses than were asked for (its vocabulary small, or
+    most of it banned), the rest have score and log-probability -inf, length 0 and only `pad_id`s.
+    """
+
+    ids: Any  # (B, n, T) int32: the tokens after the start token, the end token, then `pad_id`s
+    lengths: Any  # (B, n) int32: the tokens before the end token; T where there is no end token
+    scores: Any  # (B, n) float32: what they are ranked by
+    log_probs: Any  # (B, n) float32: summed over the tokens, the end token included
+    weights: Any  # (B, n, T, Tv) float32: row t belongs to ids[:, :, t]; 0 after the end token
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where hypotheses begin and end: the arguments that all searches have."""
+
+    batch_size: Any  # an integer or a scalar tensor
+    start_id: int
+    end_id: int
+    max_length: Any  # an integer or a scalar tensor
+    min_length: int
+    pad_id: int
+
+    def __post_init__(self):
+        check_size("batch_size", self.batch_size)
+        check_size("max_length", self.max_length)
+        for name in ("min_length", "start_id", "end_id", "pad_id"):
+            check_integer(name, getattr(self, name), least=0)
+        if not ops.is_tensor(self.max_length) and self.min_length >= self.max_length:
+            raise ValueError(
+                "`min_length` must be less than `max_length`, which counts the end token. "
+                f"Received: min_length={self.min_length}, max_length={self.max_length}."
+            )
+
+
+def take_step(step: Step, ids, state, limits: Limits) -> tuple[Any, Any, Any]:
+    """`step(ids, state)`, checked: log_probs (N, V), state and weights (N, Tv)."""
+    returned = step(ids, state)
+    if not (isinstance(returned, tuple) and len(returned) == 3):
+        raise ValueError(
+            "`step` must return a tuple (log_probs, state, weights). "
+            f"Received: step(ids, state)={returned!r}."
+        )
+    log_probs, new_state, weights = returned
+    try:
+        keras.tree.assert_same_structure(state, new_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`step` must return a state of the structure that it was given. "
+            f"Received: {new_state!r}, given: {state!r}."
+        ) from error
+    for name, each in (("log_probs", log_probs), ("weights", weights)):
+        if len(each.shape) != 2 or differ(each.shape[0], ids.shape[0]):
+            raise ValueError(
+                "`step` must return log_probs (rows, vocabulary) and weights (rows, values), with "
+                "no values where there is no attention. "
+                f"Received: {name}.shape={tuple(each.shape)}, for ids.shape={tuple(ids.shape)}."
+            )
+    if log_probs.shape[1] is None:
+        raise ValueError(
+            "`step` must return log_probs of a vocabulary whose size is known while tracing. "
+            f"Received: log_probs.shape={tuple(log_probs.shape)}."
+        )
+    if limits.end_id >= log_probs.shape[-1]:
+        raise ValueError(
+            "`end_id` must be one of the tokens that `step` gives log-probabilities of. "
+            f"Received: end_id={limits.end_id}, log_probs.shape={tuple(log_probs.shape)}."
+        )
+    return log_probs, new_state, ops.cast(weights, "float32")
+
+
+def differ(one, other) -> bool:
+    """Whether two sizes are known, and not the same."""
+    return isinstance(one, int) and isinstance(other, int) and one != other
+
+
+def repeat_state(state, times: int):
+    """The state of one row a sentence, for `times` rows a sentence: (B, …) -> (B * times, …)."""
+    for leaf in keras.tree.flatten(state):
+        if len(leaf.shape) == 0:
+            raise ValueError(
+                "Every tensor of `state` must have a leading axis, one row a sentence. "
+                f"Received: state={state!r}."
+            )
+    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), state)
+
+
+def shaped_like(state, previous):
+    """`state` with the static shapes of `previous`, which a graph's loop insists on."""
+    return keras.tree.map_structure(
+        lambda leaf, old: ops.reshape(leaf, ops.shape(old)), state, previous
+    )
+
+
+def ban_end(log_probs, time, limits: Limits):
+    """`log_probs` (N, V) in which no hypothesis ends before it has `min_length` tokens."""
+    if limits.min_length == 0:
+        return log_probs
+    is_end = ops.arange(log_probs.shape[-1]) == limits.end_id
+    never = ops.cast(NEVER, log_probs.dtype)
+    return ops.where(ops.logical_and(is_end, time < limits.min_length), never, log_probs)
+
+
+def top_k(log_probs, k: int):
+    """`ops.top_k` of (N, V), ties and all, in a third of the time where V is large.
+
+    The k best of a row lie in the k blocks with the best maxima, so one pass finds those, and the
+    rest of the work is done on k blocks only. V must be a multiple of some width for this, as a
+    padded vocabulary is.
+    """
+    rows, size = ops.shape(log_probs)
+    width = block_width(size)
+    num_blocks = size // width
+    if num_blocks < 2 * k:
+        return ops.top_k(log_probs, k)
+    blocks = ops.reshape(log_probs, (rows, num_blocks, width))
+    _, chosen = ops.top_k(ops.max(blocks, axis=-1), k)
+    chosen = ops.sort(chosen, axis=-1)  # so that of equals, the first in the row wins
+    candidates = ops.reshape(pick(blocks, chosen), (rows, k * width))
+    values, places = ops.top_k(candidates, k)
+    return values, pick(chosen, places // width) * width + places % width
+
+
+def block_width(size: int) -> int:
+    """The width of equal blocks that a vocabulary divides into; all of it, if it does not."""
+    return next((width for width in range(64, 15, -1) if size % width == 0), size)
+
+
+def pick(values, places):
+    """Of each row, the values at some places: (R, S, …) and (R, k) to (R, k, …)."""
+    rows, size, *rest = ops.shape(values)
+    flat = ops.reshape(values, (rows * size, *rest))
+    return ops.take(flat, end_to_end(places, size), axis=0)
+
+
+def end_to_end(places, size):
+    """Places (R, k) in rows of some size, as places in all rows laid end to end."""
+    return ops.arange(ops.shape(places)[0], dtype="int32")[:, None] * size + places
+
+
+def new_tape(length, row, fill=0):
+    """A tape for `length` rows like `row`, all `fill` yet.
+
+    It is one place wider than a row, since TensorFlow's scatter refuses to write an empty one, such
+    as the weights of a step without attention. Scatter writes in place; all else copies the tape.
+    """
+    return ops.full((length, _count(row) + 1), fill, row.dtype)
+
+
+def write(tape, time, row):
+    """The tape with `row` written at `time`."""
+    row = ops.pad(ops.reshape(row, (1, _count(row))), ((0, 0), (0, 1)))
+    return ops.scatter_update(tape, ops.reshape(time, (1, 1)), row)
+
+
+def read(tape, shape):
+    """All rows, each in its shape: (T, *shape)."""
+    return ops.reshape(tape[:, :-1], (ops.shape(tape)[0], *shape))
+
+
+def _count(row):
+    return reduce(mul, ops.shape(row))
+
+
+def check_size(name: str, size) -> None:
+    """A positive integer, or a scalar tensor whose value is not known yet."""
+    if ops.is_tensor(size):
+        if len(size.shape) != 0:
+            raise ValueError(
+                f"`{name}` must be an integer or a scalar tensor. "
+                f"Received: a tensor of shape {tuple(size.shape)}."
+            )
+    else:
+        check_integer(name, size, least=1)
+
+
+def check_integer(name: str, value, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}."
+        )

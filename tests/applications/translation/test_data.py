@@ -1,0 +1,163 @@
+"""Sentence pairs become batches."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from applications.training import text
+from applications.training.data import epoch_counter
+from applications.training.errors import DataError, UserError
+from applications.translation import data
+from applications.translation.config import PRESETS, TranslationConfig
+
+WORDS = "one two three four five six seven".split()
+PAIRS = [
+    (" ".join(WORDS[: 1 + i % 7]), " ".join(reversed(WORDS[: 1 + i % 7]))) for i in range(53)
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A TSV, and a config that reads it for everything."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
+    return TranslationConfig(
+        data="files", train_files=(path,), validation_files=(path,), test_files=(path,), batch_size=5
+    )
+
+
+def batches(dataset):
+    return [(inputs["source"].numpy(), labels.numpy()) for inputs, labels, _ in dataset]
+
+
+def test_a_batch_holds_what_it_should(files):
+    read = data.datasets(files, epoch_counter())
+    inputs, labels, weights = next(iter(read.validation))
+    source, target = read.facts.source, read.facts.target
+    assert source.tokens(inputs["source"][2]).numpy().tolist() == [
+        b"one", b"two", b"three", b"</s>", b"", b""
+    ]  # fmt: skip
+    assert inputs["source_lengths"].numpy().tolist() == [2, 3, 4, 5, 6]
+    assert target.tokens(inputs["target"][2, :4]).numpy().tolist() == [
+        b"<s>", b"three", b"two", b"one"
+    ]  # fmt: skip
+    assert target.tokens(labels[2, :4]).numpy().tolist() == [b"three", b"two", b"one", b"</s>"]
+    assert weights.numpy().sum(axis=1).tolist() == [2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(weights > 0, labels != text.PAD)
+
+
+def test_validation_holds_every_pair_in_order(files):
+    read = data.datasets(files, epoch_counter())
+    lengths = np.concatenate([inputs["source_lengths"] for inputs, _, _ in read.validation])
+    assert lengths.tolist() == [2 + i % 7 for i in range(53)]
+
+
+def test_training_order_follows_from_seed_and_epoch_alone(files):
+    epoch = epoch_counter()
+    train = data.datasets(files, epoch).train
+    again = data.datasets(files, other := epoch_counter()).train
+    first = batches(train)
+    epoch.assign(1)
+    second = batches(train)
+    other.assign(1)
+    for ours, theirs in zip(second, batches(again), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    assert any(a[0].shape != b[0].shape or (a[0] != b[0]).any() for a, b in zip(first, second))
+
+
+def test_training_batches_are_full_and_of_similar_length(files):
+    train = data.datasets(files, epoch_counter()).train
+    read = batches(train)
+    assert len(read) == train.cardinality() == 53 // 5
+    assert all(len(source) == 5 for source, _ in read)
+    padding = np.mean([(labels == text.PAD).mean() for _, labels in read])
+    assert padding < 0.15
+
+
+def test_long_training_pairs_are_left_out_and_counted(files, capsys):
+    train = data.datasets(dataclasses.replace(files, max_length=4), epoch_counter()).train
+    assert max(source.shape[1] for source, _ in batches(train)) <= 4
+    assert "53 training pairs, of which 29 longer than 4 tokens are left out" in (
+        capsys.readouterr().out
+    )
+
+
+def test_vocabularies_come_from_the_training_side_only(files, tmp_path):
+    other = tmp_path / "other.tsv"
+    other.write_text("eleven\tzwölf\n", encoding="utf-8")
+    config = dataclasses.replace(files, validation_files=(other,), test_files=(other,))
+    facts = data.datasets(config, epoch_counter()).facts
+    assert facts.source.encode(tf.constant(["eleven"])).to_list() == [[text.UNKNOWN]]
+
+
+def test_two_aligned_files_are_read_like_a_tsv(files, tmp_path):
+    sides = []
+    for name, column in (("a.en", 0), ("a.de", 1)):
+        path = tmp_path / name
+        path.write_text("".join(f"{pair[column]}\n" for pair in PAIRS), encoding="utf-8")
+        sides.append(path)
+    aligned = dataclasses.replace(files, train_files=tuple(sides))
+    assert data.read(aligned).train == data.read(files).train
+
+
+def test_dates_know_their_alignment():
+    config = dataclasses.replace(PRESETS["dates"], num_examples=31)
+    splits = data.read(config)
+    assert len(splits.train) == 31 and len(splits.test) == data.NUM_HELD_OUT_DATES
+    assert all(pair.truth.target == pair.target for pair in splits.test)
+
+
+def test_multi30k_is_read_from_its_folder(tmp_path):
+    for split in ("train", "val", "test_2016_flickr"):
+        for language in ("en", "de"):
+            (tmp_path / f"{split}.{language}").write_text(f"{split} {language}\n", encoding="utf-8")
+    config = dataclasses.replace(PRESETS["multi30k"], data_dir=tmp_path)
+    assert data.read(config).validation == [data.Pair("val en", "val de")]
+
+
+def test_a_tfds_translation_set_is_read():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    import warnings
+
+    config = TranslationConfig(data="tfds:ted_hrlr_translate/pt_to_en", languages=("pt", "en"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TFDS warns of its own mock data
+        with tfds.testing.mock_data(num_examples=3):
+            splits = data.read(config)
+            with pytest.raises(DataError, match="expected the languages pt, de. Found: pt, en"):
+                data.read(dataclasses.replace(config, languages=("pt", "de")))
+    assert len(splits.train) == 3 and isinstance(splits.train[0].source, str)
+
+
+def test_an_unknown_tfds_set_is_named():
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(DataError, match="tfds:no_such_set"):
+        data.read(TranslationConfig(data="tfds:no_such_set"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": "files"}, "--data files needs --train-files"),
+        ({"data": "multi30k"}, "--data multi30k needs --data-dir"),
+        ({"data": "tatoeba"}, "--data must be dates, multi30k, files or tfds:NAME"),
+        ({"dropout": 1.0}, r"--dropout must be in \[0, 1\)"),
+    ],
+)
+def test_flags_that_cannot_be(changes, words):
+    with pytest.raises(UserError, match=words):
+        TranslationConfig(**changes)
+
+
+def test_a_malformed_line_is_named(files, tmp_path):
+    path = tmp_path / "bad.tsv"
+    path.write_text("a\tb\nno tab here\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"bad\.tsv:2: expected 2 columns"):
+        data.read(dataclasses.replace(files, train_files=(path,)))
+
+
+def test_more_batch_than_data_is_refused(files):
+    with pytest.raises(UserError, match="--batch-size 64 is more than the 53 training pairs"):
+        data.datasets(dataclasses.replace(files, batch_size=64), epoch_counter())

@@ -1,0 +1,181 @@
+import shutil
+import socket
+import threading
+import urllib.request
+
+import numpy as np
+import pytest
+
+from export import Client, DevServer, ExportError, ServingError, write
+from export.dev_server.models import discover, versions
+from export.dev_server.servable import Servable
+from tests.export.conftest import half_signature
+
+
+@pytest.fixture
+def model(exports, tmp_path):
+    shutil.copytree(exports / "half_plus_two" / "123", tmp_path / "models" / "half" / "7")
+    return tmp_path / "models" / "half"
+
+
+def serve(folder, **options):
+    return DevServer(folder, **{"grpc_port": 0, "rest_port": 0, **options})
+
+
+def test_a_folder_of_models_and_the_folder_of_one(model):
+    assert discover(model.parent) == {"half": model}
+    assert discover(model) == {"half": model}
+    (model.parent / ".hidden" / "1").mkdir(parents=True)
+    (model.parent / "notes").mkdir()
+    (model.parent / "README").write_text("")
+    assert discover(model.parent) == {"half": model}
+
+
+def test_only_numbers_are_versions(model):
+    for name in ("007", "123456789012", "v8", "9.5", "-3", ".10", str(2**63), "²"):
+        (model / name).mkdir()
+    (model / "99").write_text("a file")
+    assert set(versions(model)) == {7, 123456789012}
+
+
+def test_the_newest_version_is_served(model):
+    write(model, {"serving_default": half_signature()})
+    with serve(model) as server:
+        with Client(f"127.0.0.1:{server.grpc_port}", "half") as client:
+            assert [status.version for status in client.status()] == [8]
+            assert client.predict({"x": [2.0]})["y"] == [3.0]
+
+
+def test_the_server_names_its_models_and_ports(exports):
+    server = serve(exports)
+    assert server.models == ()
+    with server:
+        assert server.models == ("half_plus_two", "words")
+        assert server.grpc_port > 0 and server.rest_port > 0
+        with pytest.raises(ExportError, match="The server is already running"):
+            server.start()
+    assert server.models == ()
+
+
+def test_nothing_answers_after_stop_and_the_ports_are_free(model):
+    server = serve(model)
+    server.start()
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/half"
+    kept = socket.create_connection(("127.0.0.1", server.rest_port))
+    kept.sendall(b"GET /v1/models/half HTTP/1.1\r\n\r\n")
+    assert kept.recv(9) == b"HTTP/1.1 "
+    server.stop()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url, timeout=5)
+    kept.settimeout(5)
+    while kept.recv(9999):
+        pass  # the rest of the answer, then the end of the connection
+    kept.close()
+    server.start()  # on the same ports
+    assert urllib.request.urlopen(url, timeout=5).status == 200
+    server.stop()
+    server.stop()
+
+
+@pytest.mark.parametrize("protocol", ["gRPC", "REST"])
+def test_a_taken_port_is_one_clear_line(model, protocol):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = serve(model, **{f"{protocol.lower()}_port": port})
+        with pytest.raises(
+            ExportError, match=rf"{protocol}: cannot listen on 127.0.0.1:{port}: the port is taken"
+        ):
+            server.start()
+        assert server.models == ()
+
+
+def test_two_servers_do_not_share_a_port(model):
+    with serve(model) as first:
+        with pytest.raises(ExportError, match="gRPC: cannot listen"):
+            serve(model, grpc_port=first.grpc_port).start()
+        with pytest.raises(ExportError, match="REST: cannot listen"):
+            serve(model, rest_port=first.rest_port).start()
+
+
+def test_an_address_that_is_not_ours(model):
+    with pytest.raises(ExportError, match="REST: cannot listen on 192.0.2.1:0: "):
+        serve(model, host="192.0.2.1").start()
+    with pytest.raises(ExportError, match="REST: cannot listen on 127.0.0.1:99999: "):
+        serve(model, rest_port=99999).start()
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(ExportError, match="absent: no such folder"):
+        serve(tmp_path / "absent").start()
+
+
+def test_a_folder_with_no_version(tmp_path):
+    (tmp_path / "model" / "latest").mkdir(parents=True)
+    with pytest.raises(ExportError, match="expected <version>/saved_model.pb or .*no version"):
+        serve(tmp_path).start()
+
+
+def test_the_folder_of_a_version_is_not_the_folder_of_a_model(model):
+    with pytest.raises(ExportError, match="7: is a version; serve the folder it is in"):
+        serve(model / "7").start()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda version: (version / "saved_model.pb").unlink(),
+            "Received: no saved_model.pb in it",
+        ),
+        (
+            lambda version: (version / "saved_model.pb").write_bytes(b"\xff" * 9),
+            "saved_model.pb: expected a SavedModel message",
+        ),
+        (lambda version: (version / "saved_model.pb").write_bytes(b""), "Received: no graph in it"),
+        (lambda version: shutil.rmtree(version / "variables"), "does not load|variables"),
+    ],
+)
+def test_a_damaged_version_does_not_load(model, damage, words):
+    if "variables" in words:
+        pytest.importorskip("keras")
+        version = _with_weights(model)
+    else:
+        version = model / "7"
+    damage(version)
+    with pytest.raises(ExportError, match=words):
+        serve(model).start()
+
+
+def _with_weights(base):
+    import keras
+    import tensorflow as tf
+
+    from export import Signature
+
+    layer = keras.layers.Dense(2)
+    signature = Signature(lambda x: {"y": layer(x)}, {"x": tf.TensorSpec((None, 3))})
+    return write(base, {"serving_default": signature}, resources=[layer])
+
+
+def test_ops_that_are_not_there_are_named(model, monkeypatch):
+    from export import graph
+
+    monkeypatch.setattr(graph, "op_names", lambda meta_graph: {"AddV2", "GatherTreeOfAddons"})
+    with pytest.raises(ServingError, match="Op type not registered: GatherTreeOfAddons.*install"):
+        serve(model).start()
+
+
+def test_a_servable_answers_many_threads(model):
+    with Servable(model / "7") as servable:
+        answers = {}
+
+        def run(number):
+            x = np.full((3,), number, np.float32)
+            answers[number] = [servable.predict({"x": x})["y"][0] for _ in range(50)]
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == {number: [number / 2 + 2] * 50 for number in range(5)}

@@ -1,0 +1,227 @@
+"""Every public layer against the contract: one row each, and a failure where there is none."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+import keras_attention
+from keras_attention import (
+    AdditiveScore,
+    AdditiveSoftAttention,
+    AttentionCell,
+    AttentionDecoder,
+    BilinearScore,
+    DotAttention,
+    DotScore,
+    NetworkScore,
+    Score,
+    SoftAttention,
+    normalizers,
+)
+from tests import contract, contract_export
+from tests.contract_rows import (
+    Row,
+    assert_same,
+    decode_one_by_one,
+    decoded,
+    score_one_by_one,
+    scored,
+    stepped,
+)
+
+B, Tq, Tv, Dq, Dv, Dk = 3, 2, 5, 7, 11, 13
+
+ATTENTION = {
+    "inputs": {"query": (B, Tq, Dq), "value": (B, Tv, Dv), "key": (B, Tv, Dk)},
+    "masks": {"query_mask": ("query",), "value_mask": ("value", "key")},
+}
+NO_KEY = {
+    "inputs": {"query": (B, Tq, Dv), "value": (B, Tv, Dv)},
+    "masks": {"query_mask": ("query",), "value_mask": ("value",)},
+}
+SCORE = {
+    "inputs": {"query": (B, Tq, Dq), "key": (B, Tv, Dk)},
+    "call": scored,
+    "one_by_one": score_one_by_one,
+    "without": {
+        clause.__name__: "a score takes no mask: its scores are masked by the normaliser"
+        for clause in contract.contract_masks.CLAUSES
+    },
+}
+DECODER = {
+    "inputs": {"inputs": (B, 4, 2), "value": (B, Tv, Dv), "key": (B, Tv, Dk)},
+    "masks": {"inputs_mask": ("inputs",), "value_mask": ("value", "key")},
+    "call": decoded,
+    "one_by_one": decode_one_by_one,
+}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class TwoSteps(keras.layers.Layer):
+    """The second step of an `AttentionCell`, which is called with a state and a memory."""
+
+    def __init__(self, cell, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell
+
+    def build(self, inputs_shape, value_shape):
+        if not self.cell.built:
+            self.cell.build(inputs_shape, value_shape)
+
+    def call(self, inputs, value, value_mask=None):
+        memory = self.cell.prepare(value, mask=value_mask)
+        first = self.cell(inputs, self.cell.initial_state(memory), memory)
+        return self.cell(inputs, first.state, memory)[:3]
+
+    def get_config(self):
+        return {**super().get_config(), "cell": keras.saving.serialize_keras_object(self.cell)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
+
+
+CELL = {
+    "inputs": {"inputs": (B, 2), "value": (B, Tv, Dv)},
+    "masks": {"value_mask": ("value",)},
+    "call": stepped,
+    "one_by_one": None,
+    "without": {
+        "registered_name": "the row's layer is a test's; the cell's name is a decoder's row's part",
+        "steps_are_the_sequence": "it is one step; `AttentionDecoder` is its sequence",
+    },
+}
+
+
+def concat():
+    return keras.Sequential(
+        [keras.layers.Dense(5, "tanh"), keras.layers.Dense(1, use_bias=False)]
+    )
+
+
+def decoder(cell, attention=None, **options):
+    attention = AdditiveSoftAttention(units=3) if attention is None else attention
+    return AttentionDecoder(AttentionCell(cell, attention, **options))
+
+
+def stacked():
+    return keras.layers.StackedRNNCells([keras.layers.GRUCell(3), keras.layers.LSTMCell(5)])
+
+
+ROWS = {
+    "additive score": Row(AdditiveScore, lambda: AdditiveScore(5, use_bias=True), **SCORE),
+    "bilinear score": Row(BilinearScore, BilinearScore, **SCORE),
+    "network score": Row(NetworkScore, lambda: NetworkScore(concat()), **SCORE),
+    "dot score": Row(
+        DotScore,
+        lambda: DotScore(scale=0.3, trainable_scale=True),
+        **{**SCORE, "inputs": {"query": (B, Tq, Dk), "key": (B, Tv, Dk)}},
+    ),
+    "additive": Row(AdditiveSoftAttention, lambda: AdditiveSoftAttention(5), **ATTENTION),
+    "additive, biased, dropping": Row(
+        AdditiveSoftAttention,
+        lambda: AdditiveSoftAttention(
+            5, True, normalizers.entmax15, dropout=0.3, kernel_initializer="he_normal"
+        ),
+        **NO_KEY,
+    ),
+    "dot": Row(DotAttention, lambda: DotAttention(scale=None), **NO_KEY),
+    "dot, learned scale": Row(DotAttention, lambda: DotAttention(0.7, True), **NO_KEY),
+    "bilinear, sparsemax": Row(
+        SoftAttention, lambda: SoftAttention(BilinearScore(), normalizers.sparsemax), **ATTENTION
+    ),
+    "network, entmax15": Row(
+        SoftAttention, lambda: SoftAttention(NetworkScore(concat()), normalizers.entmax15), **ATTENTION
+    ),
+    "additive, sigmoid": Row(
+        SoftAttention, lambda: SoftAttention(AdditiveScore(5), normalizers.sigmoid), **ATTENTION
+    ),
+    "cell, look then update": Row(
+        AttentionCell,
+        lambda: TwoSteps(AttentionCell(keras.layers.GRUCell(7), AdditiveSoftAttention(5))),
+        **CELL,
+    ),
+    "cell, update then look": Row(
+        AttentionCell,
+        lambda: TwoSteps(
+            AttentionCell(keras.layers.LSTMCell(7), SoftAttention(BilinearScore()), 5)
+        ),
+        **CELL,
+    ),
+    "decoder, GRU": Row(AttentionDecoder, lambda: decoder(keras.layers.GRUCell(7)), **DECODER),
+    "decoder, GRU, input feeding": Row(
+        AttentionDecoder,
+        lambda: decoder(keras.layers.GRUCell(7, reset_after=False), attentional_units=5),
+        **DECODER,
+    ),
+    "decoder, LSTM, input feeding": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.LSTMCell(7),
+            SoftAttention(BilinearScore(), normalizers.sparsemax),
+            attentional_units=5,
+        ),
+        **DECODER,
+    ),
+    "decoder, SimpleRNN": Row(
+        AttentionDecoder, lambda: decoder(keras.layers.SimpleRNNCell(7)), **DECODER
+    ),
+    "decoder, stacked": Row(AttentionDecoder, lambda: decoder(stacked()), **DECODER),
+    "decoder, dropping, input feeding": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.GRUCell(7, dropout=0.2, recurrent_dropout=0.3), attentional_units=5
+        ),
+        **DECODER,
+    ),
+}
+WITHOUT_ROW = {Score: "the base of all scores, which has none of its own"}
+
+
+
+@pytest.mark.parametrize(
+    ("name", "clause"),
+    [
+        pytest.param(name, clause, id=f"{name}-{clause.__name__}")
+        for name, row in ROWS.items()
+        for clause in contract.CLAUSES
+        if clause.__name__ not in row.without
+    ],
+)
+def test_layer_keeps(name, clause, tmp_path):
+    if keras.backend.backend() != "tensorflow" and clause in contract.ON_TENSORFLOW:
+        pytest.skip("takes gradients by TensorFlow's own means")
+    contract.check_layer(ROWS[name], tmp_path, [clause])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The folder that holds all rows' SavedModels and their answers, and what to expect of each."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("a SavedModel is written on TensorFlow")
+    folder = tmp_path_factory.mktemp("exported")
+    expected = {}
+    for name, row in ROWS.items():
+        keras.utils.set_random_seed(17)
+        (folder / name).mkdir()
+        expected[name] = contract_export.export(row, folder / name)
+    contract_export.serve(folder)
+    return folder, expected
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_exported_layer_answers_alike_where_xla_is_disabled(name, exported):
+    folder, expected = exported
+    assert_same(contract_export.served(folder / name), expected[name])
+
+
+def test_every_public_layer_has_a_row():
+    public = {getattr(keras_attention, name) for name in keras_attention.__all__}
+    layers = {each for each in public if isinstance(each, type) and issubclass(each, keras.layers.Layer)}
+    assert layers == {row.layer for row in ROWS.values()} | WITHOUT_ROW.keys()
+
+
+def test_every_clause_left_out_exists():
+    known = {clause.__name__ for clause in contract.CLAUSES}
+    assert all(row.without.keys() <= known for row in ROWS.values())
