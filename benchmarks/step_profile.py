@@ -20,7 +20,7 @@ def report(model: keras.Model, dataset: tf.data.Dataset) -> None:
         "encoder": _part(model, _encode),
         "decoder": _part(model, _decode),
         "output layer and loss": _part(model, _loss),
-        "optimizer": tf.function(model.train_step),
+        "optimizer": tf.function(model.train_step, reduce_retracing=True),
     }
     batches = list(dataset)
     before = 0.0

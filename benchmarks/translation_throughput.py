@@ -110,8 +110,8 @@ def measure_training(settings: Settings) -> None:
     seconds, losses = take_turns(sides, settings.repeats)
     tokens = sum(weights.sum() for _, _, weights in batches)
     report("training", "target tokens/s", tokens, seconds)
-    told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-    console.say(f"  mean loss of the last turn: {told}")
+    told = ", ".join(f"{name} {found[0]:.3f}" for name, found in losses.items())
+    console.say(f"  mean loss of the first turn, from the same weights: {told}")
     if settings.profile:
         from benchmarks import step_profile
 
@@ -185,7 +185,7 @@ def measure_decoding(settings: Settings) -> None:
         seconds, found = take_turns(sides, settings.repeats)
     report("decoding, beam 5", "sentences/s", len(pairs), seconds)
     if "PyTorch" in found:
-        same = np.mean(np.array(found["ours"]) == np.array(to_text(found["PyTorch"])))
+        same = np.mean(np.array(found["ours"][0]) == np.array(to_text(found["PyTorch"][0])))
         console.say(f"  the same translation: {same:.1%} of sentences")
 
 
@@ -230,16 +230,16 @@ def peer_search(run_dir: Path, pairs):
 
 def take_turns(
     sides: Mapping[str, Callable[[], Any]], repeats: int
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """The seconds of each side's turns, and what its last one returned; a first is not counted."""
+) -> tuple[dict[str, list[float]], dict[str, list[Any]]]:
+    """The seconds of each side's turns but the first, and what all its turns returned."""
+    returned: dict[str, list[Any]] = {name: [] for name in sides}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    returned = {name: work() for name, work in sides.items()}
-    for _ in range(repeats):
+    for _ in range(1 + repeats):
         for name, work in sides.items():
             begun = time.perf_counter()
-            returned[name] = work()
+            returned[name].append(work())
             seconds[name].append(time.perf_counter() - begun)
-    return seconds, returned
+    return {name: each[1:] for name, each in seconds.items()}, returned
 
 
 def report(what: str, unit: str, amount: float, seconds: Mapping[str, list[float]]) -> None:

@@ -33,8 +33,9 @@ def softmax(scores, mask=None):
     precise = _at_least_float32(scores)
     if mask is not None:
         precise = ops.where(mask, precise, _lowest(precise.dtype))
-    # Keras warns of a softmax over one entry, which is right here: the only value has weight 1.
-    weights = ops.ones_like(precise) if scores.shape[-1] == 1 else ops.softmax(precise, axis=-1)
+    # Keras warns of a softmax over one entry, which is right here: the only value has weight 1. It
+    # also has gradient 0, where `ones_like` would have none, and training nothing to go by.
+    weights = ops.where(True, 1.0, precise) if scores.shape[-1] == 1 else ops.softmax(precise)
     return _finish(weights, mask, scores.dtype)
 
 

@@ -119,6 +119,11 @@ class AttentionCell(keras.layers.Layer):
 
     def prepare(self, value, key=None, mask=None) -> CellMemory:
         """The memory to give to every step: see `BaseAttention.prepare`."""
+        if not self.built:
+            raise ValueError(
+                f"`{self.name}` has no weights yet: call its `build(inputs_shape, value_shape)` "
+                "before `prepare`."
+            )
         weights = cells.split(self.cell, self.inputs_width) if cells.can_split(self.cell) else ()
         memory = self.attention.prepare(value, key, mask)
         return CellMemory(memory.keys, memory.values, memory.mask, weights)
@@ -153,7 +158,7 @@ class AttentionCell(keras.layers.Layer):
         Keras cells draw one mask a sequence and keep it until told to forget; drawn inside a loop,
         it would be a tensor of that loop only.
         """
-        dropping = [cell for cell in self._cells() if hasattr(cell, "reset_dropout_mask")]
+        self._forget_dropout_masks()
         if training and not cells.can_split(self.cell):
             batch_size = ops.shape(inputs)[0]
             zeros = ops.zeros((batch_size, self.cell_width), dtype=self.compute_dtype)
@@ -161,7 +166,11 @@ class AttentionCell(keras.layers.Layer):
         try:
             yield
         finally:
-            for cell in dropping:
+            self._forget_dropout_masks()
+
+    def _forget_dropout_masks(self):
+        for cell in self._cells():
+            if hasattr(cell, "reset_dropout_mask"):
                 cell.reset_dropout_mask()
                 cell.reset_recurrent_dropout_mask()
 

@@ -95,7 +95,8 @@ class AdditiveScore(Score):
     def score(self, query, keys):
         queries = ops.matmul(query, self._read(self.query_kernel))
         hidden = ops.tanh(queries[:, :, None, :] + keys[:, None, :, :])  # (B, Tq, Tv, units)
-        return ops.matmul(hidden, self._read(self.v))
+        # Not `matmul`, whose gradient XLA cannot compile in a loop over steps of an unknown batch.
+        return ops.einsum("bijh,h->bij", hidden, self._read(self.v))
 
     def get_config(self):
         return {

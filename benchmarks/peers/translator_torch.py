@@ -107,7 +107,7 @@ class Trainer:
     def __init__(self, model: Translator, label_smoothing: float, learning_rate: float = 1e-3):
         self.model = model.train()
         self.label_smoothing = label_smoothing
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, eps=1e-7)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The mean over real tokens, of a batch of ours with its `labels`."""
