@@ -141,7 +141,9 @@ class BaseAttention(keras.layers.Layer):
             masking.over_values(value_mask),
             masking.over_values(key_mask),
             masking.over_values(attention_mask),
-            masking.causal_mask(ops.shape(query)[1], ops.shape(value)[1]) if use_causal_mask else None,
+            masking.causal_mask(ops.shape(query)[1], ops.shape(value)[1])
+            if use_causal_mask
+            else None,
         )
         memory = self.prepare(value, key, mask)
         attended = self.attend(query, memory, self.initial_state(memory), training)
@@ -343,4 +345,3 @@ class DotAttention(BaseAttention):
             "scale": self.scale,
             "trainable_scale": self.trainable_scale,
         }
-

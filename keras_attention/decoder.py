@@ -1,4 +1,4 @@
-"""A recurrent decoder with attention: whole sequences in training, and the very same step in search.
+"""A recurrent decoder with attention: whole sequences in training, and the same step in search.
 
 Shapes: B sequences, T steps of width D, Tv values of width Dv, U the width of a step's output.
 """

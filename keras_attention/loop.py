@@ -50,7 +50,10 @@ def _scan_tensorflow(step, carry, inputs, output):
     def advance(t, leaves, sinks):
         now = keras.tree.pack_sequence_as(inputs, [source.read(t) for source in sources])
         new, outputs = step(keras.tree.pack_sequence_as(carry, leaves), now)
-        sinks = [sink.write(t, each) for sink, each in zip(sinks, keras.tree.flatten(outputs), strict=True)]
+        sinks = [
+            sink.write(t, each)
+            for sink, each in zip(sinks, keras.tree.flatten(outputs), strict=True)
+        ]
         return t + 1, keras.tree.flatten(new), sinks
 
     leaves = [tf.convert_to_tensor(each) for each in keras.tree.flatten(carry)]

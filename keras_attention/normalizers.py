@@ -102,7 +102,7 @@ def entmax15(scores, mask=None):
 
     Example:
 
-    >>> entmax15(keras.ops.array([[2.0, 0.0, -3.0]])).numpy().round(3).tolist()
+    >>> entmax15(keras.ops.array([[1.0, 0.0, -3.0]])).numpy().round(3).tolist()
     [[0.8309999704360962, 0.16899999976158142, 0.0]]
 
     Reference: Peters, Niculae & Martins, 2019, Sparse Sequence-to-Sequence Models,

@@ -197,12 +197,12 @@ class AttentionCell(keras.layers.Layer):
         return AttentionStep(output, context, weights, AttentionState(cell_state, (), attention))
 
     def _update_then_look(self, inputs, state, memory, training):
-        hidden, cell_state = self._update(
-            inputs, state.feed, memory, state.cell, training
-        )
+        hidden, cell_state = self._update(inputs, state.feed, memory, state.cell, training)
         context, weights, attention = self._look(hidden, memory, state.attention, training)
         output = self.attentional(ops.concatenate([context, hidden], axis=-1))
-        return AttentionStep(output, context, weights, AttentionState(cell_state, output, attention))
+        return AttentionStep(
+            output, context, weights, AttentionState(cell_state, output, attention)
+        )
 
     def _update(self, inputs, fed, memory, cell_state, training):
         """The cell's step on inputs that `project` has seen, and on what is fed in beside them."""
@@ -246,6 +246,7 @@ class AttentionCell(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         parts = {
-            name: keras.saving.deserialize_keras_object(config[name]) for name in ("cell", "attention")
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("cell", "attention")
         }
         return cls(**{**config, **parts})

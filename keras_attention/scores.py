@@ -79,7 +79,9 @@ class AdditiveScore(Score):
 
     def build(self, query_shape, key_shape):
         def add(name, shape):
-            initializer = keras.initializers.get(keras.initializers.serialize(self.kernel_initializer))
+            initializer = keras.initializers.get(
+                keras.initializers.serialize(self.kernel_initializer)
+            )
             return self.add_weight(shape=shape, initializer=initializer, name=name)
 
         self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
@@ -275,7 +277,10 @@ class NetworkScore(Score):
         return ops.squeeze(scores, axis=-1)
 
     def get_config(self):
-        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+        }
 
     @classmethod
     def from_config(cls, config):

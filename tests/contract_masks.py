@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from keras import ops
 
 from tests.contract_rows import arrays, assert_same, dtype_policy, outputs_and_gradients
 

@@ -132,7 +132,9 @@ def arrays(outputs):
     half = ("float16", "bfloat16")
     return {
         name: ops.convert_to_numpy(
-            ops.cast(each, "float32") if keras.backend.standardize_dtype(each.dtype) in half else each
+            ops.cast(each, "float32")
+            if keras.backend.standardize_dtype(each.dtype) in half
+            else each
         )
         for name, each in outputs.items()
     }

@@ -133,14 +133,14 @@ def gru_step(x, states, kernel, recurrent_kernel, b):
 
 
 def bahdanau_step(cell, attend, x, states):
-    """Bahdanau et al., 2014, section 3.1: look with s_{i-1}, then s_i = f(s_{i-1}, y_{i-1}, c_i)."""
+    """Bahdanau et al., 2014, section 3.1: look with s_{i-1}, then update it to s_i."""
     context, weights = attend(states[0])
     output, states = cell(np.concatenate([x, context]), states)
     return output, context, weights, states
 
 
 def luong_step(cell, attend, W_c, x, states, fed):
-    """Luong et al., 2015, section 3.3 and eq. 5: the attentional vector is fed into the next step."""
+    """Luong et al., 2015, eq. 5 and section 3.3: the attentional vector is fed back."""
     h, states = cell(np.concatenate([x, fed]), states)
     context, weights = attend(h)
     return np.tanh(np.concatenate([context, h]) @ W_c), context, weights, states

@@ -95,9 +95,7 @@ CELL = {
 
 
 def concat():
-    return keras.Sequential(
-        [keras.layers.Dense(5, "tanh"), keras.layers.Dense(1, use_bias=False)]
-    )
+    return keras.Sequential([keras.layers.Dense(5, "tanh"), keras.layers.Dense(1, use_bias=False)])
 
 
 def decoder(cell, attention=None, **options):
@@ -132,7 +130,9 @@ ROWS = {
         SoftAttention, lambda: SoftAttention(BilinearScore(), normalizers.sparsemax), **ATTENTION
     ),
     "network, entmax15": Row(
-        SoftAttention, lambda: SoftAttention(NetworkScore(concat()), normalizers.entmax15), **ATTENTION
+        SoftAttention,
+        lambda: SoftAttention(NetworkScore(concat()), normalizers.entmax15),
+        **ATTENTION,
     ),
     "additive, sigmoid": Row(
         SoftAttention, lambda: SoftAttention(AdditiveScore(5), normalizers.sigmoid), **ATTENTION
@@ -179,7 +179,6 @@ ROWS = {
 WITHOUT_ROW = {Score: "the base of all scores, which has none of its own"}
 
 
-
 @pytest.mark.parametrize(
     ("name", "clause"),
     [
@@ -218,7 +217,9 @@ def test_exported_layer_answers_alike_where_xla_is_disabled(name, exported):
 
 def test_every_public_layer_has_a_row():
     public = {getattr(keras_attention, name) for name in keras_attention.__all__}
-    layers = {each for each in public if isinstance(each, type) and issubclass(each, keras.layers.Layer)}
+    layers = {
+        each for each in public if isinstance(each, type) and issubclass(each, keras.layers.Layer)
+    }
     assert layers == {row.layer for row in ROWS.values()} | WITHOUT_ROW.keys()
 
 

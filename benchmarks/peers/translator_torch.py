@@ -159,7 +159,9 @@ def beam_search(
     for length in range(1, max_length + 1):
         embedded = model.target_embedding(tokens[:, :, -1].flatten())
         state, context = model.step(embedded, state, memory)
-        log_probs = torch.log_softmax(_allowed(model.logits(state, embedded, context), target_size), -1)
+        log_probs = torch.log_softmax(
+            _allowed(model.logits(state, embedded, context), target_size), -1
+        )
         totals = (log_probs.unflatten(0, (-1, beam_width)) + alive[:, :, None]).flatten(1)
         totals, places = totals.topk(2 * beam_width)  # (B, 2 K)
         parents, ids = places // log_probs.shape[-1], places % log_probs.shape[-1]

@@ -28,7 +28,9 @@ def tokenizer(kind, lowercase=False, size=200):
 
 
 def round_trip(tokenizer, sentence):
-    return tokenizer.decode(tokenizer.encode(tf.constant([sentence])).to_tensor()).numpy()[0].decode()
+    return (
+        tokenizer.decode(tokenizer.encode(tf.constant([sentence])).to_tensor()).numpy()[0].decode()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

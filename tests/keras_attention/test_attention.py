@@ -73,18 +73,14 @@ def test_special_layers_are_soft_attention_with_that_score():
 
 def test_key_is_the_value_unless_given():
     layer = AdditiveSoftAttention(5)
-    np.testing.assert_array_equal(
-        numpy(layer(QUERY, VALUE)), numpy(layer(QUERY, VALUE, key=VALUE))
-    )
+    np.testing.assert_array_equal(numpy(layer(QUERY, VALUE)), numpy(layer(QUERY, VALUE, key=VALUE)))
 
 
 def test_permuted_values_are_read_alike():
     """Attention sees a set of values: their order says nothing."""
     layer, order = SoftAttention(BilinearScore()), np.array([3, 0, 4, 1, 2])
     context, weights = numpy(*layer(QUERY, VALUE, KEY, return_attention_scores=True))
-    moved = numpy(
-        *layer(QUERY, VALUE[:, order], KEY[:, order], return_attention_scores=True)
-    )
+    moved = numpy(*layer(QUERY, VALUE[:, order], KEY[:, order], return_attention_scores=True))
     np.testing.assert_allclose(moved[0], context, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved[1], weights[:, :, order], rtol=1e-4, atol=1e-6)
 
@@ -138,9 +134,7 @@ def test_dropout_is_drawn_in_training_only_and_the_weights_returned_are_before_i
 
     layer = make()
     context, weights = numpy(*layer(QUERY, VALUE, return_attention_scores=True))
-    dropped, before = numpy(
-        *layer(QUERY, VALUE, return_attention_scores=True, training=True)
-    )
+    dropped, before = numpy(*layer(QUERY, VALUE, return_attention_scores=True, training=True))
     np.testing.assert_array_equal(before, weights)
     assert not np.allclose(dropped, context)
     assert not np.allclose(numpy(layer(QUERY, VALUE, training=True)), dropped)
@@ -205,7 +199,9 @@ def test_lengths_of_key_and_value_must_agree():
 
 def test_prepare_needs_weights():
     layer = AdditiveSoftAttention(5, name="looker")
-    with pytest.raises(ValueError, match=r"`looker` has no weights yet: call it once, or its `build"):
+    with pytest.raises(
+        ValueError, match=r"`looker` has no weights yet: call it once, or its `build"
+    ):
         layer.prepare(VALUE)
     layer.build(QUERY.shape, VALUE.shape)
     layer.prepare(VALUE)

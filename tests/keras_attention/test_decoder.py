@@ -188,5 +188,7 @@ def test_decoder_learns_to_copy():
 
 
 def test_cell_must_be_an_attention_cell():
-    with pytest.raises(ValueError, match="`cell` must be an `AttentionCell`. Received: cell=<GRUCell"):
+    with pytest.raises(
+        ValueError, match="`cell` must be an `AttentionCell`. Received: cell=<GRUCell"
+    ):
         AttentionDecoder(keras.layers.GRUCell(3))

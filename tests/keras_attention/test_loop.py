@@ -81,9 +81,7 @@ def test_scan_and_its_gradients_are_the_same_in_a_graph(jit_compile):
 def test_lengths_and_batches_unknown_while_tracing():
     import tensorflow as tf
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, None, D)), tf.TensorSpec((None, None))]
-    )
+    @tf.function(input_signature=[tf.TensorSpec((None, None, D)), tf.TensorSpec((None, None))])
     def run(x, weight):
         rows = tf.shape(x)[1]
         carry = {"total": tf.zeros((rows, D)), "count": tf.zeros((rows,), "int32")}

@@ -103,7 +103,9 @@ def test_the_topmost_of_stacked_cells_asks():
     first = layer.initial_state(memory)
     (hidden, carry), top = first.cell
     below = AttentionState([[hidden + 1.0, carry], top], (), ())
-    above = AttentionState([[hidden, carry], keras.tree.map_structure(lambda s: s + 1.0, top)], (), ())
+    above = AttentionState(
+        [[hidden, carry], keras.tree.map_structure(lambda s: s + 1.0, top)], (), ()
+    )
     inputs = draw(B, D)
     weights = layer(inputs, first, memory).weights
     np.testing.assert_array_equal(layer(inputs, below, memory).weights, weights)

@@ -120,7 +120,7 @@ def test_dot_of_two_widths_is_refused():
 def test_network_with_more_than_one_output_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"map \(..., Dq \+ Dk\) to \(..., 1\). Received: network output of shape \(2, 3, 5, 2\)",
+        match=r"to \(..., 1\). Received: network output of shape \(2, 3, 5, 2\)",
     ):
         NetworkScore(keras.layers.Dense(2))(draw(B, Tq, Dq), draw(B, Tv, Dk))
 

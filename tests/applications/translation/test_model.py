@@ -66,7 +66,9 @@ def test_a_batch_translates_as_its_sentences_do(attention, input_feeding):
     for row in range(3):
         length = inputs["source_lengths"][row]
         alone = model.translate(
-            inputs["source"][row : row + 1, :length], inputs["source_lengths"][row : row + 1], **search
+            inputs["source"][row : row + 1, :length],
+            inputs["source_lengths"][row : row + 1],
+            **search,
         )
         np.testing.assert_array_equal(together.ids[row], alone.ids[0])
         np.testing.assert_allclose(together.scores[row], alone.scores[0], rtol=1e-4)

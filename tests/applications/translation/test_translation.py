@@ -18,7 +18,7 @@ AWKWARD = [
     b"",
     b"   ",
     b"\xff\xfe\x80",
-    "3. November 2026".encode(),
+    b"3. November 2026",
     "\u0416\u0436 \U0001f600 3".encode(),
     b"7 " * 500,
 ]
@@ -112,7 +112,10 @@ def test_a_batch_of_256_is_answered(server):
 def test_weights_cover_source_and_target_tokens(server):
     with Client(f"127.0.0.1:{server.grpc_port}", "translation") as client:
         answer = client.predict({"sentences": ["3. November 2026", "4 de mayo de 1987"]})
-    assert answer["weights"].shape == (*answer["target_tokens"].shape, *answer["source_tokens"].shape[1:])
+    assert answer["weights"].shape == (
+        *answer["target_tokens"].shape,
+        *answer["source_tokens"].shape[1:],
+    )
     for row in range(2):
         length = answer["target_lengths"][row, 0]
         np.testing.assert_allclose(answer["weights"][row, 0, :length].sum(-1), 1.0, atol=1e-4)
