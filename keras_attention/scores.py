@@ -95,10 +95,9 @@ class AdditiveScore(Score):
         return keys + self._read(self.bias) if self.use_bias else keys
 
     def score(self, query, keys):
-        queries = ops.matmul(query, self._read(self.query_kernel))
+        queries = _multiply(query, self._read(self.query_kernel))
         hidden = ops.tanh(queries[:, :, None, :] + keys[:, None, :, :])  # (B, Tq, Tv, units)
-        # Not `matmul`, whose gradient XLA cannot compile in a loop over steps of an unknown batch.
-        return ops.einsum("bijh,h->bij", hidden, self._read(self.v))
+        return ops.squeeze(_multiply(hidden, self._read(self.v)[:, None]), axis=-1)
 
     def get_config(self):
         return {
@@ -286,3 +285,13 @@ class NetworkScore(Score):
     def from_config(cls, config):
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network, **config)
+
+
+def _multiply(inputs, kernel):
+    """`inputs @ kernel` for inputs (…, D) and a kernel (D, units), as one product of two matrices.
+
+    TensorFlow would take the tensor apart at run time, which is slower, and which XLA cannot compile
+    inside the gradient of a loop over batches of unknown size.
+    """
+    rows = ops.matmul(ops.reshape(inputs, (-1, inputs.shape[-1])), kernel)
+    return ops.reshape(rows, (*ops.shape(inputs)[:-1], kernel.shape[-1]))
