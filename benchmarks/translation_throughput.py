@@ -1,7 +1,7 @@
 """How fast the translator trains and translates, beside the same model in plain PyTorch.
 
-Both run in this one process, in turns, so that what else happens on the machine hits both alike;
-each number is the median of its turns. See README.md for the commands and results.
+Both run in this one process, in turns, so that slow drift of the machine cancels; each number is
+the median of its turns. The machine must be idle otherwise. See README.md for commands and results.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def main() -> int:
         settings = tyro.cli(Settings, prog="python -m benchmarks.translation_throughput")
         set_threads(settings)
         console.import_tensorflow_quietly()
+        console.say(f"load average before: {os.getloadavg()[0]:.2f}; it should be near 0")
         measure_training(settings)
         if settings.saved_model:
             measure_decoding(settings)

@@ -165,7 +165,7 @@ class Translator(keras.Model):
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
             coverage_penalty=coverage_penalty,
-            value_mask=mask if self.has_attention else None,
+            value_mask=mask if self.has_attention else mask[:, :1],
             **common,
         )
 
