@@ -290,8 +290,8 @@ class NetworkScore(Score):
 def _multiply(inputs, kernel):
     """`inputs @ kernel` for inputs (…, D) and a kernel (D, units), as one product of two matrices.
 
-    TensorFlow would take the tensor apart at run time, which is slower, and which XLA cannot compile
-    inside the gradient of a loop over batches of unknown size.
+    TensorFlow would take the tensor apart at run time, which is slower, and which XLA cannot
+    compile inside the gradient of a loop over batches of unknown size.
     """
     rows = ops.matmul(ops.reshape(inputs, (-1, inputs.shape[-1])), kernel)
     return ops.reshape(rows, (*ops.shape(inputs)[:-1], kernel.shape[-1]))
