@@ -127,7 +127,12 @@ ROWS = {
     "dot": Row(DotAttention, lambda: DotAttention(scale=None), **NO_KEY),
     "dot, learned scale": Row(DotAttention, lambda: DotAttention(0.7, True), **NO_KEY),
     "bilinear, sparsemax": Row(
-        SoftAttention, lambda: SoftAttention(BilinearScore(), normalizers.sparsemax), **ATTENTION
+        SoftAttention,
+        # Small scores, so that no value is left out but by a mask.
+        lambda: SoftAttention(
+            BilinearScore(keras.initializers.RandomNormal(stddev=0.01)), normalizers.sparsemax
+        ),
+        **ATTENTION,
     ),
     "network, entmax15": Row(
         SoftAttention,

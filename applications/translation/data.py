@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,18 +58,25 @@ def datasets(config: TranslationConfig, epoch: tf.Variable) -> Datasets:
         )
     )
     train, validation, test = (Encoded.of(pairs, facts) for pairs in splits)
-    kept = train.up_to(config.max_length)
+    short = train.up_to(config.max_length)
     console.say(
-        f"{config.data}: {len(train)} training pairs, of which {len(train) - len(kept)} longer "
+        f"{config.data}: {len(train)} training pairs, of which {len(train) - len(short)} longer "
         f"than {config.max_length} tokens are left out; {len(validation)} for validation, "
         f"{len(test)} for test; vocabularies of {facts.source.size} and {facts.target.size}"
     )
-    if len(kept) < config.batch_size:
+    if len(short) < config.batch_size:
         raise UserError(
-            f"--batch-size {config.batch_size} is more than the {len(kept)} training pairs."
+            f"--batch-size {config.batch_size} is more than the {len(short)} training pairs."
         )
+    kept = [splits.train[index] for index in short]
+
+    def anew(at: int) -> Encoded:
+        return Encoded.sampled(kept, facts, config.subword_dropout, seed=[config.seed, at])
+
     return Datasets(
-        kept.shuffled(config.batch_size, config.seed, epoch),
+        train.only(short).shuffled(
+            config.batch_size, config.seed, epoch, anew if config.subword_dropout else None
+        ),
         validation.in_order(config.batch_size),
         test.in_order(config.batch_size),
         facts,
@@ -147,31 +154,56 @@ class Encoded:
         targets = _ids(facts.target, [pair.target for pair in pairs])
         return cls([np.append(ids, text.END) for ids in sources], targets)
 
+    @classmethod
+    def sampled(
+        cls, pairs: Sequence[Pair], facts: Facts, dropout: float, seed: Sequence[int]
+    ) -> Encoded:
+        """Cuts both sides into other subwords for every seed: see `SubwordTokenizer.sample`."""
+        assert isinstance(facts.source, text.SubwordTokenizer)
+        assert isinstance(facts.target, text.SubwordTokenizer)
+        one, other = (int(each) for each in np.random.SeedSequence(seed).generate_state(2))
+        sources = facts.source.sample([pair.source for pair in pairs], dropout, one)
+        targets = facts.target.sample([pair.target for pair in pairs], dropout, other)
+        return cls(
+            [np.array([*ids, text.END], np.int32) for ids in sources],
+            [np.array(ids, np.int32) for ids in targets],
+        )
+
     def __len__(self) -> int:
         return len(self.sources)
 
-    def up_to(self, max_length: int) -> Encoded:
-        """The pairs of which neither side is longer."""
-        kept = [
-            pair
-            for pair in zip(self.sources, self.targets, strict=True)
-            if max(len(pair[0]), len(pair[1])) <= max_length
-        ]
-        return Encoded([source for source, _ in kept], [target for _, target in kept])
+    def up_to(self, max_length: int) -> list[int]:
+        """The places of the pairs of which neither side is longer."""
+        lengths = (max(map(len, pair)) for pair in zip(self.sources, self.targets, strict=True))
+        return [index for index, length in enumerate(lengths) if length <= max_length]
 
-    def shuffled(self, batch_size: int, seed: int, epoch: tf.Variable) -> tf.data.Dataset:
-        """Full batches of pairs of similar length, in an order that only seed and epoch decide."""
+    def only(self, places: Sequence[int]) -> Encoded:
+        """The pairs at these places."""
+        return Encoded([self.sources[i] for i in places], [self.targets[i] for i in places])
+
+    def shuffled(
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: tf.Variable,
+        anew: Callable[[int], Encoded] | None = None,
+    ) -> tf.data.Dataset:
+        """Full batches of pairs of similar length, in an order that only seed and epoch decide.
+
+        `anew` gives the same pairs as an epoch is to see them, if not always as they are here.
+        """
 
         def batches() -> Iterator[tuple]:
-            rng = np.random.default_rng([seed, int(epoch.numpy())])
-            order = rng.permutation(len(self.sources))
+            at = int(epoch.numpy())
+            rng, now = np.random.default_rng([seed, at]), self if anew is None else anew(at)
+            order = rng.permutation(len(now))
             order = order[: len(order) // batch_size * batch_size]
             pools = np.split(order, range(POOL * batch_size, len(order), POOL * batch_size))
-            sorted_order = np.concatenate([self._by_length(pool) for pool in pools])
+            sorted_order = np.concatenate([now._by_length(pool) for pool in pools])
             for batch in rng.permutation(sorted_order.reshape(-1, batch_size)):
-                yield self._batch(batch)
+                yield now._batch(batch)
 
-        return self._dataset(batches, len(self.sources) // batch_size)
+        return self._dataset(batches, len(self) // batch_size)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """All pairs as they stand, the last batch as it comes."""

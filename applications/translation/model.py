@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from applications.training import text
 from applications.training.crossentropy import SmoothedCrossentropy
+from applications.training.encoder import BidirectionalGRU
 from applications.translation.config import TranslationConfig
 from applications.translation.data import Facts
 from keras_attention import (
@@ -46,6 +47,7 @@ class Translator(keras.Model):
         embedding_units: Width of E and t.
         units: Width of each GRU and of the additive score.
         dropout: Share of E x, E y, h and t dropped in training.
+        output_dtype: Precision of the product with E in training; elsewhere it is float32.
 
     Call arguments:
         inputs: A dict of `source` (B, S) and `target` (B, T), ids, the target behind a start token;
@@ -64,6 +66,7 @@ class Translator(keras.Model):
         embedding_units: int = 256,
         units: int = 256,
         dropout: float = 0.0,
+        output_dtype: str = "float32",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,12 +78,12 @@ class Translator(keras.Model):
             "embedding_units": embedding_units,
             "units": units,
             "dropout": dropout,
+            "output_dtype": output_dtype,
         }
         self.target_size = target_size
         self.source_embedding = layers.Embedding(_round_up(source_size), embedding_units)
         self.target_embedding = layers.ReversibleEmbedding(_round_up(target_size), embedding_units)
-        gru = layers.GRU(units, return_sequences=True, return_state=True)
-        self.encoder = layers.Bidirectional(gru, name="encoder")
+        self.encoder = BidirectionalGRU(units, name="encoder")
         self.first_state = layers.Dense(units, activation="tanh", name="first_state")
         cell = AttentionCell(
             layers.GRUCell(units),
@@ -116,7 +119,7 @@ class Translator(keras.Model):
         """The memory that the decoder reads, and the state it begins with."""
         mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
         embedded = self.dropout(self.source_embedding(source), training=training)
-        annotations, forward, backward = self.encoder(embedded, mask=mask, training=training)
+        annotations, forward, backward = self.encoder(embedded, mask=mask)
         if self.has_attention:
             annotations = self.dropout(annotations, training=training)
             memory = self.decoder.prepare(annotations, mask=mask)
@@ -171,10 +174,12 @@ class Translator(keras.Model):
 
     def _logits(self, outputs, contexts, embedded, training=False):
         deep = self.deep_output(ops.concatenate([outputs, embedded, contexts], axis=-1))
-        pairs = ops.reshape(deep, (*ops.shape(deep)[:-1], deep.shape[-1] // 2, 2))
-        deep = self.dropout(ops.max(pairs, axis=-1), training=training)
-        logits = self.target_embedding(deep, reverse=True) + self.output_bias
-        return ops.cast(logits, "float32")
+        deep = self.dropout(ops.maximum(*ops.split(deep, 2, axis=-1)), training=training)
+        dtype = self.config["output_dtype"] if training else "float32"
+        rows = ops.cast(ops.reshape(deep, (-1, deep.shape[-1])), dtype)
+        logits = ops.matmul(rows, ops.transpose(ops.cast(self.target_embedding.embeddings, dtype)))
+        logits = ops.cast(logits, "float32") + ops.cast(self.output_bias, "float32")
+        return ops.reshape(logits, (*ops.shape(deep)[:-1], logits.shape[-1]))
 
     def get_config(self):
         return {**super().get_config(), **self.config}
@@ -190,6 +195,7 @@ def build(config: TranslationConfig, facts: Facts) -> keras.Model:
         embedding_units=config.embedding_units,
         units=config.units,
         dropout=config.dropout,
+        output_dtype=config.output_dtype,
     )
     ids = np.full((1, 1), text.END, np.int32)
     model({"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids})

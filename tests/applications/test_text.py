@@ -110,3 +110,16 @@ def test_a_saved_vocabulary_is_readable(tmp_path):
     tokenizer("words").save(tmp_path, "target")
     document = json.loads((tmp_path / "target.json").read_text(encoding="utf-8"))
     assert document["kind"] == "words" and "dog" in document["vocabulary"]
+
+
+def test_merges_fail_by_chance_and_the_chance_follows_from_the_seed():
+    pytest.importorskip("sentencepiece")
+    sentences = [f"a sentence of several words and number {i}" for i in range(50)]
+    tokenizer = text.train("subwords", sentences, 120, lowercase=True)
+    one, again, other = (tokenizer.sample(sentences, 0.3, seed) for seed in (1, 1, 2))
+    assert one == again != other
+    whole = tokenizer.encode(tf.constant(sentences)).to_list()
+    assert tokenizer.sample(sentences, 0.0, 1) == whole
+    assert sum(map(len, one)) > sum(map(len, whole))
+    padded = tf.ragged.constant(one, dtype=tf.int32).to_tensor(text.PAD)
+    assert [line.decode() for line in tokenizer.decode(padded).numpy()] == sentences

@@ -1,0 +1,59 @@
+"""The encoder beside Keras' own layers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from applications.training.encoder import BidirectionalGRU
+
+B, T, D, UNITS = 3, 7, 5, 11
+LENGTHS = np.array([7, 4, 1])
+MASK = np.arange(T) < LENGTHS[:, None]
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(1).normal(size=(B, T, D)).astype(np.float32)
+
+
+@pytest.fixture
+def encoder(inputs):
+    encoder = BidirectionalGRU(UNITS)
+    encoder(inputs, mask=MASK)
+    rng = np.random.default_rng(2)
+    encoder.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in encoder.weights])
+    return encoder
+
+
+def test_it_gives_the_numbers_of_keras(encoder, inputs):
+    gru = layers.GRU(UNITS, return_sequences=True, return_state=True)
+    bidirectional = layers.Bidirectional(gru)
+    bidirectional(inputs)
+    bidirectional.set_weights(encoder.get_weights())
+    annotations, forward, backward = bidirectional(inputs, mask=MASK)
+    found = encoder(inputs, mask=MASK)
+    np.testing.assert_allclose(
+        found.annotations.numpy()[MASK], annotations.numpy()[MASK], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(found.forward, forward, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.backward, backward, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_nothing(encoder, inputs):
+    found = encoder(inputs, mask=MASK)
+    padded = np.concatenate([inputs, np.full((B, 6, D), 9.0, np.float32)], axis=1)
+    again = encoder(padded, mask=np.pad(MASK, ((0, 0), (0, 6))))
+    np.testing.assert_allclose(
+        again.annotations.numpy()[:, :T][MASK], found.annotations.numpy()[MASK], atol=1e-6
+    )
+    np.testing.assert_allclose(again.forward, found.forward, atol=1e-6)
+    np.testing.assert_allclose(again.backward, found.backward, atol=1e-6)
+
+
+def test_it_is_saved_and_loaded(encoder, inputs, tmp_path):
+    given, mask = keras.Input((None, D)), keras.Input((None,), dtype="bool")
+    model = keras.Model([given, mask], encoder(given, mask=mask).annotations)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded([inputs, MASK]), model([inputs, MASK]))

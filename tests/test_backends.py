@@ -1,0 +1,36 @@
+"""The layers on Keras' other backends, where one is installed.
+
+A process has one backend, so each runs in a child, which skips what is TensorFlow's own: gradients,
+XLA and SavedModels. `KERAS_BACKEND=jax python -m pytest` with these files does the same by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = "masking normalizers scores attention cells recurrent decoder loop".split()
+FILES = ["tests/test_contract.py", *(f"tests/keras_attention/test_{name}.py" for name in LAYERS)]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_layers_pass_on(backend):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("started from TensorFlow only, as each backend gets a process of its own")
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    child = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stdout
