@@ -1,7 +1,8 @@
 """Soft attention: score, mask, normalise, and read the weighted mean.
 
 `call` is `prepare` and then `attend`, so that a whole sequence of queries and one step of a decoder
-run the same code. Shapes: B batch, Tq queries, Tv values, Dq, Dk and Dv widths.
+run the same code; where attention depends on where it was before, query by query. Shapes: B batch,
+Tq queries, Tv values, Dq, Dk and Dv widths.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import masking, normalizers
+from keras_attention import loop, masking, normalizers
 from keras_attention.scores import AdditiveScore, DotScore
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -102,25 +103,60 @@ class BaseAttention(keras.layers.Layer):
         return AttentionMemory(keys, ops.cast(value, self.compute_dtype), masking.over_values(mask))
 
     def initial_state(self, memory):
-        """What `attend` is given at the first step: nothing, for most mechanisms."""
-        del memory
-        return ()
+        """What `attend` is given at the first step: nothing, where the score does not look back."""
+        return self.score.initial_state(memory.keys)
 
     def attend(self, query, memory, state=(), training=False):
-        """Looks once at the memory with every query.
+        """Looks once at the memory with every query, the queries side by side.
 
         Args:
             query: Tensor of shape (B, Tq, Dq).
             memory: The `AttentionMemory` that `prepare` gave.
-            state: The state that `initial_state` or the step before gave.
+            state: The state that `initial_state` or the step before gave: a tuple of tensors with
+                one row a query, (B * Tq, …).
             training: Whether dropout applies.
 
         Returns:
             An `Attended`: context (B, Tq, Dv), weights (B, Tq, Tv), and the next state.
         """
-        scores = self.score.score(ops.cast(query, self.compute_dtype), memory.keys)
+        scores = self.score.score(ops.cast(query, self.compute_dtype), memory.keys, *state)
         weights = self.normalizer(scores, memory.mask)
-        return Attended(self._read(weights, memory.values, training), weights, state)
+        context = self._read(weights, memory.values, training)
+        return Attended(context, weights, self.score.next_state(weights, *state))
+
+    def attend_in_turn(self, query, memory, training=False):
+        """Looks at the memory with one query after another, as a decoder does.
+
+        Only where attention depends on where it was before does this differ from `attend`.
+
+        Args:
+            query: Tensor of shape (B, Tq, Dq).
+            memory: The `AttentionMemory` that `prepare` gave.
+            training: Whether dropout applies.
+
+        Returns:
+            An `Attended`: context (B, Tq, Dv), weights (B, Tq, Tv), and the last state.
+        """
+        state = self.initial_state(memory)
+        if state == ():
+            return self.attend(query, memory, state, training)
+        batch_size, num_queries = ops.shape(query)[:2]
+        num_values = ops.shape(memory.values)[1]
+        mask = ops.ones((1, 1, 1), "bool") if memory.mask is None else memory.mask
+        mask = ops.broadcast_to(mask, (batch_size, num_queries, num_values))
+
+        def look(state, now):
+            query, mask = (ops.expand_dims(each, 1) for each in now)
+            looked = self.attend(query, memory._replace(mask=mask), state, training)
+            return looked.state, tuple(ops.squeeze(each, 1) for each in looked[:2])
+
+        nothing = tuple(
+            ops.zeros((batch_size, width), self.compute_dtype)
+            for width in (memory.values.shape[-1], num_values)
+        )
+        turned = (ops.swapaxes(query, 0, 1), ops.swapaxes(mask, 0, 1))
+        state, stacked = loop.scan(look, state, turned, nothing)
+        return Attended(*(ops.swapaxes(each, 0, 1) for each in stacked), state)
 
     def call(
         self,
@@ -146,7 +182,7 @@ class BaseAttention(keras.layers.Layer):
             else None,
         )
         memory = self.prepare(value, key, mask)
-        attended = self.attend(query, memory, self.initial_state(memory), training)
+        attended = self.attend_in_turn(query, memory, training)
         return attended[:2] if return_attention_scores else attended.context
 
     def compute_mask(self, query, mask=None):

@@ -1,0 +1,78 @@
+"""The additive score."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_attention.scores.base import Score, multiply
+
+register = keras.saving.register_keras_serializable(package="keras_attention")
+
+
+@register
+class AdditiveScore(Score):
+    """Scores by a network with one hidden layer.
+
+    `score_ij = v . tanh(W query_i + U key_j + b)`
+
+    Args:
+        units: Width of the hidden layer, the paper's n'.
+        use_bias: Whether to add `b`. The paper has none.
+        kernel_initializer: Initializer of `W`, `U` and `v`.
+
+    Call arguments:
+        query: Tensor of shape (B, Tq, Dq).
+        key: Tensor of shape (B, Tv, Dk).
+
+    Returns:
+        Scores of shape (B, Tq, Tv).
+
+    Example:
+
+    >>> score = AdditiveScore(units=7)
+    >>> score(keras.ops.ones((2, 3, 4)), keras.ops.ones((2, 5, 6))).shape
+    TensorShape([2, 3, 5])
+
+    Reference: Bahdanau, Cho & Bengio, 2014, Neural Machine Translation by Jointly Learning to
+    Align and Translate, https://arxiv.org/abs/1409.0473 (appendix A.1.2).
+    """
+
+    def __init__(self, units, use_bias=False, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(units, int) or units <= 0:
+            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}.")
+        self.units = units
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, query_shape, key_shape):
+        def add(name, shape):
+            initializer = keras.initializers.get(
+                keras.initializers.serialize(self.kernel_initializer)
+            )
+            return self.add_weight(shape=shape, initializer=initializer, name=name)
+
+        self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
+        self.key_kernel = add("key_kernel", (key_shape[-1], self.units))
+        self.v = add("v", (self.units,))
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def project_key(self, key):
+        keys = ops.matmul(key, self._read(self.key_kernel))
+        return keys + self._read(self.bias) if self.use_bias else keys
+
+    def score(self, query, keys):
+        queries = multiply(query, self._read(self.query_kernel))
+        # TensorFlow's gradient of `keys[:, None]` is several times slower than `expand_dims`' own.
+        hidden = ops.tanh(ops.expand_dims(queries, 2) + ops.expand_dims(keys, 1))
+        return ops.squeeze(multiply(hidden, self._read(self.v)[:, None]), axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
