@@ -130,6 +130,7 @@ def training_data(settings: Settings):
         data_dir=settings.data_dir,
         vocabulary_size=VOCABULARY_SIZE,
         batch_size=BATCH_SIZE,
+        subword_dropout=0.0,
         average=0.0,
     )
     if settings.data_dir:

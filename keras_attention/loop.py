@@ -1,7 +1,8 @@
-"""One loop over time for all backends.
+"""One loop over time for all backends, and tapes, on which a loop writes a row at a step.
 
 `keras.ops.scan` cannot be differentiated under XLA on TensorFlow, and there drops every output that
-is not part of the carry (Keras 3.15.1), so on TensorFlow the loop is written out.
+is not part of the carry (Keras 3.15.1), so on TensorFlow the loop is written out. A tape is a
+`TensorArray` there, since each `keras.ops.scatter_update` copies all that was written before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,29 @@ def scan(step, carry, inputs, output):
         lambda pair, now: (step(pair[0], now),) * 2, (carry, output), inputs
     )
     return carry, outputs
+
+
+def new_tape(length, row):
+    """A tape for `length` rows like `row`, which a `keras.ops.while_loop` may carry."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.TensorArray(
+            row.dtype, length, element_shape=row.shape, clear_after_read=False, infer_shape=False
+        )
+    return ops.zeros((length, *ops.shape(row)), row.dtype)
+
+
+def write(tape, time, row):
+    """The tape with `row` written at `time`, each time at most once."""
+    if keras.backend.backend() == "tensorflow":
+        return tape.write(time, row)
+    return ops.scatter_update(tape, ops.reshape(time, (1, 1)), ops.expand_dims(row, 0))
+
+
+def read(tape):
+    """All rows of a tape on which one is written at least: (length, …), 0 where none is."""
+    return tape.stack() if keras.backend.backend() == "tensorflow" else tape
 
 
 def _scan_tensorflow(step, carry, inputs, output):

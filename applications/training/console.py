@@ -26,7 +26,9 @@ def import_tensorflow_quietly() -> None:
     """
     if "tensorflow" in sys.modules:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # 3 leaves out errors too, which TensorFlow raises as exceptions besides: what it logs at that
+    # level alone is that there is no GPU, and what oneDNN leaves to Eigen.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as aside:

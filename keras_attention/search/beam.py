@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_attention.loop import new_tape, read, write
 from keras_attention.search.ranking import Ranking
 from keras_attention.search.step import (
     NEVER,
@@ -21,14 +22,11 @@ from keras_attention.search.step import (
     ban_end,
     check_integer,
     end_to_end,
-    new_tape,
     pick,
-    read,
     repeat_state,
     shaped_like,
     take_step,
     top_k,
-    write,
 )
 
 
@@ -151,12 +149,8 @@ class _BeamSearch:
         self.ranking.check_values(first[2])
         beam = self._grow(self._seed(first), *first)
         (beam,) = ops.while_loop(self._is_open, self._advance, (beam,))
-        alive = ops.shape(beam.ids)
-        return beam._replace(
-            tokens=read(beam.tokens, alive),
-            parents=read(beam.parents, alive),
-            weights=read(beam.weights, ops.shape(first[2])),
-        )
+        tapes = ("tokens", "parents", "weights")
+        return beam._replace(**{name: read(getattr(beam, name)) for name in tapes})
 
     def _seed(self, first) -> _Beam:
         """One hypothesis a sentence, of no tokens: with more, each would be there K times."""
@@ -269,23 +263,21 @@ def _unroll(beam: _Beam, found: _Ended, is_ended, limits: Limits) -> Hypotheses:
     def back(time, slots, ids, path):
         time = time - 1
         inside = time < found.lengths  # (B, n)
-        ending = ops.logical_and(is_ended, time == found.lengths)
-        token = pick(ops.take(beam.tokens, time, axis=0), slots)
-        token = ops.where(inside, token, ops.where(ending, limits.end_id, limits.pad_id))
+        token = ops.where(inside, pick(ops.take(beam.tokens, time, axis=0), slots), limits.end_id)
         parent = pick(ops.take(beam.parents, time, axis=0), slots)
         slots = ops.where(inside, parent, slots)
         row = end_to_end(slots, beam_width)
         return time, slots, write(ids, time, token), write(path, time, row)
 
-    ids, path = (new_tape(max_length, found.slots, fill) for fill in (limits.pad_id, 0))
+    tapes = (new_tape(max_length, found.slots), new_tape(max_length, found.slots))
     _, _, ids, path = ops.while_loop(
-        lambda time, *_: time > 0, back, (beam.time, found.slots, ids, path)
+        lambda time, *_: time > 0, back, (beam.time, found.slots, *tapes)
     )
-    ids = ops.transpose(read(ids, ops.shape(found.slots)), (1, 2, 0))
-    path = read(path, (ops.shape(found.slots)[0] * found.slots.shape[1],))  # (T, B * n)
-    weights = pick(beam.weights, path)  # (T, B * n, Tv)
-    weights = ops.reshape(weights, (max_length, *ops.shape(found.slots), ops.shape(weights)[-1]))
     num_steps = found.lengths + ops.cast(is_ended, "int32")  # (B, n), the end token included
     real = ops.arange(max_length) < num_steps[:, :, None]  # (B, n, T)
+    ids = ops.where(real, ops.transpose(read(ids), (1, 2, 0)), limits.pad_id)
+    rows = ops.shape(found.slots)[0] * found.slots.shape[1]
+    weights = pick(beam.weights, ops.reshape(read(path), (max_length, rows)))  # (T, B * n, Tv)
+    weights = ops.reshape(weights, (max_length, *ops.shape(found.slots), ops.shape(weights)[-1]))
     weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
     return Hypotheses(ids, found.lengths, found.scores, found.log_probs, weights)

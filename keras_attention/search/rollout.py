@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_attention.loop import new_tape, read, write
 from keras_attention.search.draw import Draw
 from keras_attention.search.step import (
     NEVER,
@@ -18,14 +19,11 @@ from keras_attention.search.step import (
     Step,
     ban_end,
     check_integer,
-    new_tape,
     pick,
-    read,
     repeat_state,
     shaped_like,
     take_step,
     top_k,
-    write,
 )
 
 
@@ -180,8 +178,7 @@ def _roll_out(step: Step, state, choose, num_hypotheses: int, limits: Limits) ->
     first = take_step(step, ids, repeat_state(state, num_hypotheses), limits)
     rows = _grow(_seed(ids, first, limits), *first, choose, limits)
     (rows,) = ops.while_loop(is_open, advance, (rows,))
-    weights = read(rows.weights, ops.shape(first[2]))
-    rows = rows._replace(tokens=read(rows.tokens, ops.shape(ids)), weights=weights)
+    rows = rows._replace(tokens=read(rows.tokens), weights=read(rows.weights))
     return _unroll(rows, num_hypotheses, limits)
 
 
@@ -194,7 +191,7 @@ def _seed(ids, first, limits: Limits) -> _Rows:
         has_ended=ops.zeros_like(ids, "bool"),
         lengths=ops.zeros_like(ids),
         log_probs=ops.zeros_like(ids, "float32"),
-        tokens=new_tape(limits.max_length, ids, limits.pad_id),
+        tokens=new_tape(limits.max_length, ids),
         weights=new_tape(limits.max_length, weights),
     )
 
@@ -223,7 +220,9 @@ def _grow(rows: _Rows, log_probs, state, weights, choose, limits: Limits) -> _Ro
 def _unroll(rows: _Rows, num_hypotheses: int, limits: Limits) -> Hypotheses:
     possible = rows.log_probs > NEVER  # (N,)
     pad = ops.cast(limits.pad_id, "int32")
-    tokens = ops.where(possible[:, None], ops.transpose(rows.tokens), pad)
+    taken = ops.arange(ops.shape(rows.tokens)[0]) < rows.time  # (T,)
+    real = ops.logical_and(possible[:, None], taken)
+    tokens = ops.where(real, ops.transpose(rows.tokens), pad)
     weights = ops.transpose(rows.weights, (1, 0, 2))
     weights = ops.where(possible[:, None, None], weights, 0.0)
     lengths = ops.where(possible, rows.lengths, 0)

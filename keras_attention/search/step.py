@@ -8,8 +8,6 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from operator import mul
 from typing import Any, NamedTuple
 
 import keras
@@ -160,30 +158,6 @@ def pick(values, places):
 def end_to_end(places, size):
     """Places (R, k) in rows of some size, as places in all rows laid end to end."""
     return ops.arange(ops.shape(places)[0], dtype="int32")[:, None] * size + places
-
-
-def new_tape(length, row, fill=0):
-    """A tape for `length` rows like `row`, all `fill` yet.
-
-    It is one place wider than a row, since TensorFlow's scatter refuses to write an empty one, such
-    as the weights of a step without attention. Scatter writes in place; all else copies the tape.
-    """
-    return ops.full((length, _count(row) + 1), fill, row.dtype)
-
-
-def write(tape, time, row):
-    """The tape with `row` written at `time`."""
-    row = ops.pad(ops.reshape(row, (1, _count(row))), ((0, 0), (0, 1)))
-    return ops.scatter_update(tape, ops.reshape(time, (1, 1)), row)
-
-
-def read(tape, shape):
-    """All rows, each in its shape: (T, *shape)."""
-    return ops.reshape(tape[:, :-1], (ops.shape(tape)[0], *shape))
-
-
-def _count(row):
-    return reduce(mul, ops.shape(row))
 
 
 def check_size(name: str, size) -> None:

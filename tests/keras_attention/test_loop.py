@@ -90,3 +90,25 @@ def test_lengths_and_batches_unknown_while_tracing():
     x, weight = arguments()[2]
     assert_trees_equal(run(x, weight), expected())
     assert run(x[:1], weight[:1])[1][1].shape == (1, B, D)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 0), (0,)])
+def test_what_is_written_on_a_tape_is_read(shape):
+    row = ops.ones(shape)
+    tape = loop.new_tape(5, row)
+    for time in (3, 1):
+        tape = loop.write(tape, ops.convert_to_tensor(time, "int32"), row * time)
+    expected = np.multiply.outer([0, 1, 0, 3, 0], np.ones(shape))
+    np.testing.assert_array_equal(ops.convert_to_numpy(loop.read(tape)), expected)
+
+
+def test_a_loop_carries_a_tape_within_a_tree():
+    def body(carry):
+        time, tape = carry["time"], carry["tape"]
+        row = ops.cast(ops.stack([time, time * time]), "float32")
+        return ({"time": time + 1, "tape": loop.write(tape, time, row)},)
+
+    carry = {"time": ops.zeros((), "int32"), "tape": loop.new_tape(7, ops.zeros((2,)))}
+    (carry,) = ops.while_loop(lambda carry: carry["time"] < 3, body, (carry,))
+    expected = [[0, 0], [1, 1], [2, 4], *[[0, 0]] * 4]
+    np.testing.assert_array_equal(ops.convert_to_numpy(loop.read(carry["tape"])), expected)

@@ -164,3 +164,30 @@ def test_a_malformed_line_is_named(files, tmp_path):
 def test_more_batch_than_data_is_refused(files):
     with pytest.raises(UserError, match="--batch-size 64 is more than the 53 training pairs"):
         data.datasets(dataclasses.replace(files, batch_size=64), epoch_counter())
+
+
+def test_every_epoch_cuts_subwords_anew_and_a_resumed_one_alike(files):
+    pytest.importorskip("sentencepiece")
+    config = dataclasses.replace(
+        files, tokens="subwords", vocabulary_size=40, subword_dropout=0.5, max_length=99
+    )
+    epoch = epoch_counter()
+    read = data.datasets(config, epoch)
+
+    def sentences(at):
+        epoch.assign(at)
+        return sorted(
+            line
+            for inputs, _, _ in read.train
+            for line in read.facts.source.decode(inputs["source"]).numpy().tolist()
+        ), [inputs["source"].numpy().tolist() for inputs, _, _ in read.train]
+
+    (texts, first), (other_texts, second), (_, again) = sentences(0), sentences(1), sentences(0)
+    assert first == again
+    assert sum(map(len, first)) == sum(map(len, second)) and first != second
+    assert set(texts) | set(other_texts) <= {source.encode() for source, _ in PAIRS}
+
+
+def test_subword_dropout_needs_subwords(files):
+    with pytest.raises(UserError, match="--subword-dropout needs --tokens subwords, not words"):
+        dataclasses.replace(files, subword_dropout=0.1)

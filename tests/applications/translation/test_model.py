@@ -101,6 +101,18 @@ def test_every_weight_has_a_gradient(attention, input_feeding):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0.0, weight.path
 
 
+def test_bfloat16_serves_training_only():
+    """There it is near float32; an evaluation and a search stay as they are."""
+    exact, inputs = translator(), batch()
+    model = Translator.from_config({**exact.get_config(), "output_dtype": "bfloat16"})
+    model(inputs)
+    model.set_weights(exact.get_weights())
+    np.testing.assert_array_equal(model(inputs), exact(inputs))
+    rounded, wanted = model(inputs, training=True), exact(inputs, training=True)
+    assert np.abs(rounded - wanted).max() > 0.0
+    np.testing.assert_allclose(rounded, wanted, rtol=2e-2, atol=2e-2)
+
+
 def test_saved_and_loaded_it_gives_the_same_logits(tmp_path):
     model, inputs = translator("bilinear", True), batch()
     model.save(tmp_path / "model.keras")

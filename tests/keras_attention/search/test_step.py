@@ -30,13 +30,3 @@ def test_pick_picks_of_each_row(rest):
     places = np.random.default_rng(1).integers(0, 7, (5, 2)).astype("int32")
     expected = [[values[row, place] for place in places[row]] for row in range(5)]
     np.testing.assert_array_equal(step.pick(values, places), np.asarray(expected))
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (2, 0), (0,)])
-def test_what_is_written_on_a_tape_is_read(shape):
-    row = ops.ones(shape)
-    tape = step.new_tape(5, row, fill=7)
-    for time in (3, 1):
-        tape = step.write(tape, ops.convert_to_tensor(time, "int32"), row * time)
-    expected = np.multiply.outer([7, 1, 7, 3, 7], np.ones(shape))
-    np.testing.assert_array_equal(step.read(tape, shape), expected)
