@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types format benchmark clean
+.PHONY: demo test test-backends lint types format benchmark clean
 
 # The main job: train, look at alignments, export, serve, ask.
 demo: $(VENV)/.demo
@@ -11,6 +11,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
+
+# The layers on JAX and torch too, and beside PyPI's entmax. They are downloads that nothing else
+# needs.
+test-backends: $(VENV)/.backends
+	$(BIN)/python -m pytest -q tests/test_backends.py tests/keras_attention/test_entmax_parity.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,6 +31,7 @@ format: $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/python -m benchmarks.translation_throughput
+	$(BIN)/python -m benchmarks.additive_attention
 
 clean:
 	rm -rf $(VENV) demo
@@ -39,4 +45,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.backends: $(VENV)/.dev
+	$(BIN)/pip install --quiet jax torch==2.13.0
+	$(BIN)/pip install --quiet entmax
 	touch $@

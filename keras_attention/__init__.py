@@ -1,6 +1,14 @@
 """Attention layers for Keras 3."""
 
-from keras_attention import masking, normalizers, search, visualization
+from keras_attention import (
+    losses,
+    masking,
+    migration,
+    normalizers,
+    score_function,
+    search,
+    visualization,
+)
 from keras_attention.attention import (
     AdditiveSoftAttention,
     Attended,
@@ -9,14 +17,28 @@ from keras_attention.attention import (
     SoftAttention,
 )
 from keras_attention.decoder import AttentionDecoder, Decoded
+from keras_attention.hard import HardAttention
+from keras_attention.local import LocalAttention
+from keras_attention.multi_head import MultiHeadAttention
+from keras_attention.normalizers import AlphaEntmax
+from keras_attention.pooling import FeedForwardAttention
 from keras_attention.recurrent import AttentionCell, AttentionState, AttentionStep
-from keras_attention.scores import AdditiveScore, BilinearScore, DotScore, NetworkScore, Score
+from keras_attention.scores import (
+    AdditiveScore,
+    BilinearScore,
+    CosineScore,
+    DotScore,
+    LocationAwareScore,
+    NetworkScore,
+    Score,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdditiveScore",
     "AdditiveSoftAttention",
+    "AlphaEntmax",
     "Attended",
     "AttentionCell",
     "AttentionDecoder",
@@ -24,14 +46,23 @@ __all__ = [
     "AttentionState",
     "AttentionStep",
     "BilinearScore",
+    "CosineScore",
     "Decoded",
     "DotAttention",
     "DotScore",
+    "FeedForwardAttention",
+    "HardAttention",
+    "LocalAttention",
+    "LocationAwareScore",
+    "MultiHeadAttention",
     "NetworkScore",
     "Score",
     "SoftAttention",
+    "losses",
     "masking",
+    "migration",
     "normalizers",
+    "score_function",
     "search",
     "visualization",
 ]

@@ -113,19 +113,25 @@ class AttentionDecoder(keras.layers.Layer):
         steps = [self.cell.project(inputs, memory)]
         if inputs_mask is not None:
             steps.append(ops.cast(inputs_mask, "bool"))
-        nothing = self._no_step(state, memory)
+        attention = self.cell.attention
+        untraced = keras.tree.map_structure(ops.zeros_like, attention.trace(state.attention))
+        nothing = (*self._no_step(state, memory)[:3], untraced)
 
         def advance(state, now):
             step = self.cell.advance(now[0], state, memory, training)
-            if inputs_mask is not None:
-                step = masking.hold(now[1], step, nothing._replace(state=state))
-            return step.state, step[:3]
+            seen = (*step[:3], attention.trace(step.state.attention))
+            if inputs_mask is None:
+                return step.state, seen
+            return masking.hold(now[1], (step.state, seen), (state, nothing))
 
         with self.cell.dropout_masks(inputs, state, training):
             state, stacked = loop.scan(
-                advance, state, tuple(ops.swapaxes(each, 0, 1) for each in steps), nothing[:3]
+                advance, state, tuple(ops.swapaxes(each, 0, 1) for each in steps), nothing
             )
-        outputs, contexts, weights = (ops.swapaxes(each, 0, 1) for each in stacked)
+        outputs, contexts, weights, trace = keras.tree.map_structure(
+            lambda each: ops.swapaxes(each, 0, 1), stacked
+        )
+        attention.record(trace, in_time=True)
         return Decoded(outputs, contexts, weights, state)
 
     def compute_mask(self, inputs, mask=None):
@@ -133,8 +139,9 @@ class AttentionDecoder(keras.layers.Layer):
 
     def _no_step(self, state, memory):
         """A step that reads nothing, gives nothing, and leaves the state as it is."""
-        batch_size, num_values = ops.shape(memory.values)[:2]
-        widths = self.cell.output_size, self.cell.value_width, num_values
+        # The values of several heads have an axis between the batch and the length.
+        batch_size, *_, num_values, _ = ops.shape(memory.values)
+        widths = self.cell.output_size, self.cell.context_width, num_values
         zeros = (ops.zeros((batch_size, width), self.compute_dtype) for width in widths)
         return AttentionStep(*zeros, state)
 

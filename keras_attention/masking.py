@@ -18,6 +18,12 @@ def causal_mask(num_queries, num_values):
     return (ops.arange(num_values)[None, :] <= ops.arange(num_queries)[:, None])[None]
 
 
+def window_mask(positions, center, width):
+    """Lets a query read what stands at most `width` away from its center: positions (…, 1, Tv) and
+    centers (…, Tq, 1) -> (…, Tq, Tv)."""
+    return ops.abs(positions - center) <= width
+
+
 def over_values(mask):
     """Shapes a mask over values (B, Tv), or over pairs (B, Tq, Tv), for scores (B, Tq, Tv)."""
     if mask is None:

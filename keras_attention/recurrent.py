@@ -55,13 +55,15 @@ class AttentionCell(keras.layers.Layer):
     Update, then look, and feed the result into the next step (Luong; `attentional_units` given):
 
     `s_t = cell([input_t ; output_{t-1}], s_{t-1})`, `context_t, weights_t = attend(s_t)`,
-    `output_t = tanh(W [context_t ; s_t])`
+    `output_t = activation(W [context_t ; s_t])`
 
     Args:
         cell: A Keras RNN cell: `GRUCell`, `LSTMCell`, `SimpleRNNCell`, or `StackedRNNCells`, of
             which the topmost asks.
         attention: An attention layer.
         attentional_units: Width of Luong's attentional vector; `None` for Bahdanau's order.
+        attentional_activation: What that vector goes through, in Luong's order. The paper's is
+            "tanh".
 
     Call arguments:
         inputs: Tensor of shape (N, D), the input of this step.
@@ -86,7 +88,9 @@ class AttentionCell(keras.layers.Layer):
     Pham & Manning, 2015, https://arxiv.org/abs/1508.04025 (eq. 5, section 3.3).
     """
 
-    def __init__(self, cell, attention, attentional_units=None, **kwargs):
+    def __init__(
+        self, cell, attention, attentional_units=None, attentional_activation="tanh", **kwargs
+    ):
         super().__init__(**kwargs)
         if not (hasattr(cell, "state_size") and hasattr(cell, "get_initial_state")):
             raise ValueError(
@@ -96,18 +100,20 @@ class AttentionCell(keras.layers.Layer):
         self.cell = cell
         self.attention = attention
         self.attentional_units = attentional_units
+        self.attentional_activation = keras.activations.get(attentional_activation)
         if attentional_units is not None:
             self.attentional = keras.layers.Dense(
                 attentional_units,
-                activation="tanh",
+                activation=self.attentional_activation,
                 use_bias=False,
                 name="attentional",
                 dtype=self.dtype_policy,
             )
 
     def build(self, inputs_shape, value_shape, key_shape=None):
-        units, self.value_width = self._top_units(), value_shape[-1]
-        fed = self.value_width if self.attentional_units is None else self.attentional_units
+        units = self._top_units()
+        self.context_width = self.attention.context_width(units, value_shape[-1])
+        fed = self.context_width if self.attentional_units is None else self.attentional_units
         self.inputs_width, self.cell_width = inputs_shape[-1], inputs_shape[-1] + fed
         self.output_size = units if self.attentional_units is None else self.attentional_units
         if not self.cell.built:
@@ -115,7 +121,7 @@ class AttentionCell(keras.layers.Layer):
         if not self.attention.built:
             self.attention.build((inputs_shape[0], 1, units), value_shape, key_shape)
         if self.attentional_units is not None and not self.attentional.built:
-            self.attentional.build((inputs_shape[0], self.value_width + units))
+            self.attentional.build((inputs_shape[0], self.context_width + units))
 
     def prepare(self, value, key=None, mask=None) -> CellMemory:
         """The memory to give to every step: see `BaseAttention.prepare`."""
@@ -241,6 +247,7 @@ class AttentionCell(keras.layers.Layer):
             "cell": keras.saving.serialize_keras_object(self.cell),
             "attention": keras.saving.serialize_keras_object(self.attention),
             "attentional_units": self.attentional_units,
+            "attentional_activation": keras.activations.serialize(self.attentional_activation),
         }
 
     @classmethod

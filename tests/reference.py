@@ -28,6 +28,32 @@ def bilinear_score(query, key, W):
     return _pairs(query, key, lambda q, k: q @ (k @ W))
 
 
+def cosine_score(query, key, scale=1.0):
+    """Graves et al., 2014, eq. 6, times the beta of eq. 5; what has no length is like nothing."""
+
+    def score(q, k):
+        lengths = math.sqrt(q @ q) * math.sqrt(k @ k)
+        return scale * (q @ k) / lengths if lengths else 0.0
+
+    return _pairs(query, key, score)
+
+
+def location_aware_score(query, key, before, F, W, U, V, v, b=0.0):
+    """Chorowski et al., 2015, eqs. 8 and 9, for one query (Dq,) and weights before (Tv, channels).
+
+    F is (width, channels, filters); f_j sees the values from j - width // 2 to j + width // 2.
+    """
+    scores = np.zeros(len(key))
+    for j in range(len(key)):
+        f = np.zeros(F.shape[2])
+        for offset in range(len(F)):
+            near = j + offset - len(F) // 2
+            if 0 <= near < len(key):
+                f += before[near] @ F[offset]
+        scores[j] = v @ np.tanh(query @ W + key[j] @ U + f @ V + b)
+    return scores
+
+
 def concat_score(query, key, W, v, b=0.0):
     """Luong et al., 2015, eq. 8, "concat": v . tanh(W [q_i ; k_j] + b)."""
     return _pairs(query, key, lambda q, k: v @ np.tanh(np.concatenate([q, k]) @ W + b))
@@ -56,6 +82,12 @@ def sparsemax(scores, mask=None):
 def entmax15(scores, mask=None):
     """Bisects for the tau of Peters et al., 2019, eq. 10, at alpha = 1.5."""
     return _among_real(scores, mask, lambda z: _with_threshold(z / 2.0, lambda e: e**2))
+
+
+def alpha_entmax(scores, mask=None, alpha=1.5):
+    """Bisects for the tau of Peters et al., 2019, eq. 10."""
+    rate = alpha - 1.0
+    return _among_real(scores, mask, lambda z: _with_threshold(rate * z, lambda e: e ** (1 / rate)))
 
 
 def _with_threshold(z, weigh):
@@ -181,3 +213,17 @@ def entmax15_jacobian(weights):
     """Peters et al., 2019, proposition 2: diag(s) - s s^T / sum(s), s_i = p_i^(2 - alpha)."""
     s = np.array([math.sqrt(p) for p in weights])
     return np.diag(s) - np.outer(s, s) / s.sum()
+
+
+def alpha_entmax_jacobian(weights, alpha):
+    """Peters et al., 2019, proposition 2, for any alpha."""
+    s = np.array([p ** (2.0 - alpha) if p > 0.0 else 0.0 for p in weights])
+    return np.diag(s) - np.outer(s, s) / s.sum()
+
+
+def alpha_entmax_slope(weights, alpha):
+    """Correia et al., 2019, proposition 1: d p_i / d alpha, at an alpha above 1."""
+    s = np.array([p ** (2.0 - alpha) if p > 0.0 else 0.0 for p in weights])
+    h = np.array([-p * math.log(p) if p > 0.0 else 0.0 for p in weights])
+    s /= s.sum()
+    return (weights - s) / (alpha - 1.0) ** 2 + (h - s * h.sum()) / (alpha - 1.0)

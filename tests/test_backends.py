@@ -16,7 +16,10 @@ import keras
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = "masking normalizers scores attention cells recurrent decoder loop".split()
+LAYERS = (
+    "masking normalizers alpha_entmax scores location attention local multi_head pooling cells "
+    "recurrent decoder loop losses migration hard score_function"
+).split()
 FILES = ["tests/test_contract.py", *(f"tests/keras_attention/test_{name}.py" for name in LAYERS)]
 
 

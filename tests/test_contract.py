@@ -9,11 +9,18 @@ import keras_attention
 from keras_attention import (
     AdditiveScore,
     AdditiveSoftAttention,
+    AlphaEntmax,
     AttentionCell,
     AttentionDecoder,
     BilinearScore,
+    CosineScore,
     DotAttention,
     DotScore,
+    FeedForwardAttention,
+    HardAttention,
+    LocalAttention,
+    LocationAwareScore,
+    MultiHeadAttention,
     NetworkScore,
     Score,
     SoftAttention,
@@ -23,6 +30,7 @@ from tests import contract, contract_export
 from tests.contract_rows import (
     Row,
     assert_same,
+    attended,
     decode_one_by_one,
     decoded,
     score_one_by_one,
@@ -94,6 +102,75 @@ CELL = {
 }
 
 
+def attended_by_heads(layer, inputs, **options):
+    """With the mean weights of the heads, which are what one step of a decoder gives."""
+    outputs = attended(layer, inputs, **options)
+    return {**outputs, "weights": keras.ops.mean(outputs["weights"], axis=1)}
+
+
+def pooled(layer, inputs, value_mask=None):
+    context, weights = layer(**inputs, mask=value_mask, return_attention_scores=True)
+    return {"context": context, "weights": weights}
+
+
+POOLING = {
+    "inputs": {"value": (B, Tv, Dv)},
+    "masks": {"value_mask": ("value",)},
+    "call": pooled,
+    "one_by_one": None,
+    "without": {"steps_are_the_sequence": "there is no query, so there are no steps"},
+}
+
+
+def scored_after(layer, inputs):
+    """Scores of queries that each know where attention was before: `previous` (B, Tq, Tv)."""
+    previous = inputs["previous"]
+    rows = keras.ops.reshape(previous, (-1, previous.shape[-1]))
+    return {"scores": layer(inputs["query"], inputs["key"], (rows,))}
+
+
+def score_one_by_one_after(layer, inputs):
+    query, previous = (keras.ops.convert_to_tensor(inputs[name]) for name in ("query", "previous"))
+    keys = layer.project_key(inputs["key"])
+    steps = [layer.score(query[:, t : t + 1], keys, previous[:, t]) for t in range(Tq)]
+    return {"scores": keras.ops.concatenate(steps, axis=1)}
+
+
+def weighed(layer, inputs):
+    """A normaliser gives back the dtype that it is given."""
+    return {"weights": layer(keras.ops.cast(inputs["scores"], layer.compute_dtype))}
+
+
+NORMALIZER = {
+    "inputs": {"scores": (B, Tq, Tv)},
+    "call": weighed,
+    "one_by_one": None,
+    "without": {
+        "steps_are_the_sequence": "it has no steps: each row is normalised by itself",
+        **{
+            clause.__name__: "it has no `value_mask`: see the rows of attention layers with it"
+            for clause in contract.contract_masks.CLAUSES
+        },
+    },
+}
+
+
+def with_states_in(call):
+    """A call's outputs in the layer's dtype, where a state is a sum or a count kept in another."""
+
+    def outputs(layer, inputs, **options):
+        named = call(layer, inputs, **options)
+        return {name: keras.ops.cast(each, layer.compute_dtype) for name, each in named.items()}
+
+    return outputs
+
+
+DRAWS = {
+    "fit_step": "what is drawn gives the score no gradient without a `ScoreFunctionModel`, with "
+    "which `test_score_function.py` holds it to the same",
+}
+
+
 def concat():
     return keras.Sequential([keras.layers.Dense(5, "tanh"), keras.layers.Dense(1, use_bias=False)])
 
@@ -116,7 +193,28 @@ ROWS = {
         lambda: DotScore(scale=0.3, trainable_scale=True),
         **{**SCORE, "inputs": {"query": (B, Tq, Dk), "key": (B, Tv, Dk)}},
     ),
+    "cosine score": Row(
+        CosineScore,
+        lambda: CosineScore(scale=0.3, trainable_scale=True),
+        **{**SCORE, "inputs": {"query": (B, Tq, Dk), "key": (B, Tv, Dk)}},
+    ),
+    "location-aware score": Row(
+        LocationAwareScore,
+        lambda: LocationAwareScore(7, filters=2, kernel_size=3),
+        **{
+            **SCORE,
+            "inputs": {**SCORE["inputs"], "previous": (B, Tq, Tv)},
+            "call": scored_after,
+            "one_by_one": score_one_by_one_after,
+        },
+    ),
+    "alpha-entmax": Row(AlphaEntmax, AlphaEntmax, **NORMALIZER),
     "additive": Row(AdditiveSoftAttention, lambda: AdditiveSoftAttention(5), **ATTENTION),
+    "additive, by blocks": Row(  # As soon as it has pairs enough: see `blockwise.is_small`.
+        AdditiveSoftAttention,
+        lambda: AdditiveSoftAttention(67),
+        **{**ATTENTION, "inputs": {"query": (B, 17, Dq), "value": (B, 19, Dv), "key": (B, 19, Dk)}},
+    ),
     "additive, biased, dropping": Row(
         AdditiveSoftAttention,
         lambda: AdditiveSoftAttention(
@@ -141,6 +239,71 @@ ROWS = {
     ),
     "additive, sigmoid": Row(
         SoftAttention, lambda: SoftAttention(AdditiveScore(5), normalizers.sigmoid), **ATTENTION
+    ),
+    "multi-head, additive": Row(
+        MultiHeadAttention,
+        lambda: MultiHeadAttention(
+            AdditiveScore(5), 2, 3, value_dim=5, output_dim=17, kernel_initializer="he_normal"
+        ),
+        **{**ATTENTION, "call": attended_by_heads},
+    ),
+    # The softmax of dot products takes no notice of a bias of the keys, which no step would move.
+    "multi-head, dot, dropping": Row(
+        MultiHeadAttention,
+        lambda: MultiHeadAttention(DotScore(scale=None), 3, 5, dropout=0.3, use_bias=False),
+        **{**NO_KEY, "call": attended_by_heads},
+    ),
+    "multi-head, location-aware, alpha-entmax": Row(
+        MultiHeadAttention,
+        lambda: MultiHeadAttention(LocationAwareScore(5, 2, 3), 2, 3, normalizer=AlphaEntmax(1.2)),
+        **{**NO_KEY, "call": attended_by_heads},
+    ),
+    "local, monotonic": Row(
+        LocalAttention,
+        lambda: LocalAttention(AdditiveScore(5), window=1, alignment="monotonic"),
+        **ATTENTION,
+    ),
+    "local, predictive": Row(
+        LocalAttention, lambda: LocalAttention(BilinearScore(), window=2, units=3), **ATTENTION
+    ),
+    "hard, mode": Row(
+        HardAttention, lambda: HardAttention(AdditiveScore(5)), **{**ATTENTION, "without": DRAWS}
+    ),
+    "hard, mean, semi-sampling": Row(
+        HardAttention,
+        lambda: HardAttention(BilinearScore(), "mean", 0.5, normalizers.entmax15),
+        **{**ATTENTION, "without": DRAWS},
+    ),
+    "hard, location-aware": Row(
+        HardAttention,
+        lambda: HardAttention(LocationAwareScore(5, 2, 3), normalizer=AlphaEntmax(1.2)),
+        **{**NO_KEY, "without": DRAWS},
+    ),
+    "feed-forward": Row(FeedForwardAttention, FeedForwardAttention, **POOLING),
+    "feed-forward, hidden layer, dropping": Row(
+        FeedForwardAttention,
+        lambda: FeedForwardAttention(5, normalizer=normalizers.entmax15, dropout=0.3),
+        **POOLING,
+    ),
+    "feed-forward, network": Row(
+        FeedForwardAttention, lambda: FeedForwardAttention(network=concat()), **POOLING
+    ),
+    "cosine, alpha-entmax": Row(
+        SoftAttention,
+        lambda: SoftAttention(CosineScore(2.0, trainable_scale=True), AlphaEntmax(1.3)),
+        **NO_KEY,
+    ),
+    "location-aware, both": Row(
+        SoftAttention,
+        lambda: SoftAttention(LocationAwareScore(7, 2, 3, "both")),
+        **ATTENTION,
+    ),
+    "location-aware, cumulative, alpha-entmax": Row(
+        SoftAttention,
+        lambda: SoftAttention(
+            LocationAwareScore(7, 2, 5, "cumulative", False, "he_normal"), AlphaEntmax(1.2)
+        ),
+        **ATTENTION,
     ),
     "cell, look then update": Row(
         AttentionCell,
@@ -172,7 +335,47 @@ ROWS = {
     "decoder, SimpleRNN": Row(
         AttentionDecoder, lambda: decoder(keras.layers.SimpleRNNCell(7)), **DECODER
     ),
+    "decoder, location-aware": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.GRUCell(7),
+            SoftAttention(LocationAwareScore(3, 2, 3, "both"), AlphaEntmax(1.3)),
+        ),
+        **{
+            **DECODER,
+            "call": with_states_in(decoded),
+            "one_by_one": with_states_in(decode_one_by_one),
+        },
+    ),
     "decoder, stacked": Row(AttentionDecoder, lambda: decoder(stacked()), **DECODER),
+    "decoder, multi-head, input feeding": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.GRUCell(7), MultiHeadAttention(AdditiveScore(3), 2, 5), attentional_units=3
+        ),
+        **DECODER,
+    ),
+    "decoder, monotonic window": Row(
+        AttentionDecoder,
+        lambda: decoder(keras.layers.GRUCell(7), LocalAttention(AdditiveScore(3), 1, "monotonic")),
+        **{
+            **DECODER,
+            "call": with_states_in(decoded),
+            "one_by_one": with_states_in(decode_one_by_one),
+        },
+    ),
+    "decoder, hard": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.GRUCell(7), HardAttention(AdditiveScore(3), semi_sampling=0.5)
+        ),
+        **{
+            **DECODER,
+            "call": with_states_in(decoded),
+            "one_by_one": with_states_in(decode_one_by_one),
+            "without": DRAWS,
+        },
+    ),
     "decoder, dropping, input feeding": Row(
         AttentionDecoder,
         lambda: decoder(

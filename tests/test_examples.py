@@ -26,8 +26,9 @@ def test_examples_of(name):
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_examples_of_the_readme():
+@pytest.mark.parametrize("name", ["README.md", "MIGRATING.md"])
+def test_examples_of_the_page(name):
     result = doctest.testfile(
-        str(ROOT / "README.md"), module_relative=False, optionflags=FLAGS, encoding="utf-8"
+        str(ROOT / name), module_relative=False, optionflags=FLAGS, encoding="utf-8"
     )
     assert result.attempted > 0 and result.failed == 0

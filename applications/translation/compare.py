@@ -36,6 +36,7 @@ def main() -> int:
     except (UserError, OSError, ValueError) as error:
         console.complain(str(error))
         return 2
+    console.import_tensorflow_quietly()
     from applications.translation import figures
     from keras_attention import visualization
 

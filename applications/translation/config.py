@@ -55,7 +55,7 @@ class TranslationConfig(TrainConfig):
     label_smoothing: float = 0.0
     """Share of the target probability spread over the whole vocabulary."""
     output_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the product with the output matrix, in training only. bfloat16 takes half the
+    """Precision of the products of the output layers, in training only. bfloat16 takes half the
     time on processors that multiply it (AVX-512 BF16, AMX), and longer on others."""
     average: float = 0.0
     """Evaluate a moving average of the weights with this momentum, such as 0.999; 0: do not."""
@@ -103,6 +103,9 @@ class TranslationExport(ExportOptions):
     """Exponent of the length penalty (Wu et al.)."""
     coverage_penalty: float = 0.0
     """Weight of the penalty on source tokens left unread (Wu et al.)."""
+    early_stopping: bool = True
+    """Stop searching when nothing unfinished scores better by the length it has; else only when
+    nothing can, which takes about twice as long."""
 
 
 PRESETS = {

@@ -243,7 +243,11 @@ class Encoded:
         signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.prefetch(4)
+        # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return dataset.with_options(options)
 
 
 def save_facts(facts: Facts, folder: Path) -> None:

@@ -47,7 +47,8 @@ class Translator(keras.Model):
         embedding_units: Width of E and t.
         units: Width of each GRU and of the additive score.
         dropout: Share of E x, E y, h and t dropped in training.
-        output_dtype: Precision of the product with E in training; elsewhere it is float32.
+        output_dtype: Precision of the products U s + V E y + C c and E t in training; elsewhere it
+            is float32.
 
     Call arguments:
         inputs: A dict of `source` (B, S) and `target` (B, T), ids, the target behind a start token;
@@ -113,7 +114,8 @@ class Translator(keras.Model):
         memory, state = self.encode(inputs["source"], inputs["source_lengths"], training)
         embedded = self.dropout(self.target_embedding(inputs["target"]), training=training)
         decoded = self.decoder.run(embedded, memory, state, training=training)
-        return self._logits(decoded.outputs, decoded.contexts, embedded, training)
+        bias = ops.cast(self.output_bias, "float32")
+        return self._logits(decoded.outputs, decoded.contexts, embedded, bias, training)
 
     def encode(self, source, source_lengths, training=False):
         """The memory that the decoder reads, and the state it begins with."""
@@ -139,18 +141,20 @@ class Translator(keras.Model):
         num_hypotheses=1,
         length_penalty=0.0,
         coverage_penalty=0.0,
+        early_stopping=False,
     ) -> search.Hypotheses:
         """Searches for translations: source (B, S) and lengths (B,) to `search.Hypotheses`."""
         memory, state = self.encode(source, source_lengths)
         mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
         never = np.zeros(_round_up(self.target_size), np.float32)
         never[[text.PAD, text.START]] = never[self.target_size :] = -np.inf
+        bias = self.output_bias + never
 
         def step(ids, state):
             embedded = self.target_embedding(ids)
             done = self.decoder.step(embedded, state, memory)
-            logits = self._logits(done.output, done.context, embedded)
-            return ops.log_softmax(logits + never), done.state, done.weights
+            logits = self._logits(done.output, done.context, embedded, bias)
+            return ops.log_softmax(logits), done.state, done.weights
 
         common = {
             "start_id": text.START,
@@ -168,18 +172,20 @@ class Translator(keras.Model):
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
             coverage_penalty=coverage_penalty,
+            early_stopping=early_stopping,
             value_mask=mask if self.has_attention else mask[:, :1],
             **common,
         )
 
-    def _logits(self, outputs, contexts, embedded, training=False):
-        deep = self.deep_output(ops.concatenate([outputs, embedded, contexts], axis=-1))
-        deep = self.dropout(ops.maximum(*ops.split(deep, 2, axis=-1)), training=training)
+    def _logits(self, outputs, contexts, embedded, bias, training=False):
         dtype = self.config["output_dtype"] if training else "float32"
-        rows = ops.cast(ops.reshape(deep, (-1, deep.shape[-1])), dtype)
-        logits = ops.matmul(rows, ops.transpose(ops.cast(self.target_embedding.embeddings, dtype)))
-        logits = ops.cast(logits, "float32") + ops.cast(self.output_bias, "float32")
-        return ops.reshape(logits, (*ops.shape(deep)[:-1], logits.shape[-1]))
+        features = ops.concatenate([outputs, embedded, contexts], axis=-1)
+        rows = ops.reshape(features, (-1, features.shape[-1]))
+        deep = _multiply(rows, self.deep_output.kernel, dtype) + self.deep_output.bias
+        deep = self.dropout(ops.maximum(*ops.split(deep, 2, axis=-1)), training=training)
+        logits = _multiply(deep, ops.transpose(self.target_embedding.embeddings), dtype)
+        logits = ops.cast(logits, "float32") + bias
+        return ops.reshape(logits, (*ops.shape(features)[:-1], logits.shape[-1]))
 
     def get_config(self):
         return {**super().get_config(), **self.config}
@@ -215,6 +221,11 @@ def _attention(kind: str, units: int):
     if kind == "bilinear":
         return SoftAttention(BilinearScore(), name="attention")
     return DotAttention(name="attention")
+
+
+def _multiply(rows, kernel, dtype: str):
+    """The product of two matrices, computed in a dtype of its own."""
+    return ops.cast(ops.matmul(ops.cast(rows, dtype), ops.cast(kernel, dtype)), rows.dtype)
 
 
 def _round_up(size: int, multiple: int = 64) -> int:

@@ -65,6 +65,7 @@ class Translate(tf.Module):
             max_length=options.max_length,
             length_penalty=options.length_penalty,
             coverage_penalty=options.coverage_penalty,
+            early_stopping=options.early_stopping,
         )
         empty = source_lengths == 1
         lengths = tf.where(empty[:, None], 0, found.lengths)

@@ -97,7 +97,7 @@ class Translator(nn.Module):
 
     def logits(self, states: Tensor, embedded: Tensor, contexts: Tensor) -> Tensor:
         deep = self.deep_output(torch.cat([states, embedded, contexts], dim=-1))
-        deep = self.dropout(deep.unflatten(-1, (-1, 2)).amax(dim=-1))
+        deep = self.dropout(torch.maximum(*deep.chunk(2, dim=-1)))
         return functional.linear(deep, self.target_embedding.weight, self.output_bias)
 
 
@@ -143,8 +143,8 @@ def beam_search(
     """The best translation of each sentence, without its end, by a batched beam search.
 
     Those that end are ranked by log-probability over ((5 + length) / 6) ^ length_penalty (Wu et
-    al., 2016, eq. 14), and the search stops once none alive can become better. Ids from
-    `target_size` on are padding of the vocabulary, and never chosen.
+    al., 2016, eq. 14), and the search stops once none alive is better, by the length it has. Ids
+    from `target_size` on are padding of the vocabulary, and never chosen.
     """
     model.eval()
     memory, state = model.encode(source, lengths)
@@ -175,7 +175,7 @@ def beam_search(
         parents = parents[batch, places]
         tokens = torch.cat([tokens[batch, parents], ids[batch, places][:, :, None]], dim=-1)
         state = state[(batch * beam_width + parents).flatten()]
-        bounds = alive[:, 0] / ((5 + max_length) / 6) ** length_penalty
+        bounds = alive[:, 0] / ((5 + length + 1) / 6) ** length_penalty
         if all(bound <= score for bound, (score, _) in zip(bounds.tolist(), best, strict=True)):
             break
     return [
@@ -206,7 +206,7 @@ def transplant(ours, dropout: float = 0.0) -> Translator:
         dropout,
     )
     score, cell = ours.decoder.cell.attention.score, ours.decoder.cell.cell
-    forward, backward = ours.encoder.forward_layer.cell, ours.encoder.backward_layer.cell
+    forward, backward = ours.encoder.forward, ours.encoder.backward
     weights = {
         "source_embedding.weight": ours.source_embedding.embeddings,
         "target_embedding.weight": ours.target_embedding.embeddings,

@@ -12,7 +12,16 @@ row a query, (B * Tq, …): queries side by side, as the hypotheses of a beam se
 
 from keras_attention.scores.additive import AdditiveScore
 from keras_attention.scores.base import Score
+from keras_attention.scores.location import LocationAwareScore
 from keras_attention.scores.network import NetworkScore
-from keras_attention.scores.products import BilinearScore, DotScore
+from keras_attention.scores.products import BilinearScore, CosineScore, DotScore
 
-__all__ = ["AdditiveScore", "BilinearScore", "DotScore", "NetworkScore", "Score"]
+__all__ = [
+    "AdditiveScore",
+    "BilinearScore",
+    "CosineScore",
+    "DotScore",
+    "LocationAwareScore",
+    "NetworkScore",
+    "Score",
+]

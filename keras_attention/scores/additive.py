@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_attention import blockwise
 from keras_attention.scores.base import Score, multiply
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -15,6 +16,8 @@ class AdditiveScore(Score):
     """Scores by a network with one hidden layer.
 
     `score_ij = v . tanh(W query_i + U key_j + b)`
+
+    Memory does not grow with Tq * Tv * units: see `keras_attention.blockwise`.
 
     Args:
         units: Width of the hidden layer, the paper's n'.
@@ -64,10 +67,14 @@ class AdditiveScore(Score):
         return keys + self._read(self.bias) if self.use_bias else keys
 
     def score(self, query, keys):
-        queries = multiply(query, self._read(self.query_kernel))
-        # TensorFlow's gradient of `keys[:, None]` is several times slower than `expand_dims`' own.
-        hidden = ops.tanh(ops.expand_dims(queries, 2) + ops.expand_dims(keys, 1))
-        return ops.squeeze(multiply(hidden, self._read(self.v)[:, None]), axis=-1)
+        return blockwise.direct_scores(self._project_query(query), keys, self._read(self.v))
+
+    def score_sequence(self, query, keys, training=False):
+        queries = self._project_query(query)
+        return blockwise.additive_scores(queries, keys, self._read(self.v), training)
+
+    def _project_query(self, query):
+        return multiply(query, self._read(self.query_kernel))
 
     def get_config(self):
         return {

@@ -17,8 +17,8 @@ class Score(keras.layers.Layer):
         Scores of shape (B, Tq, Tv).
     """
 
-    def call(self, query, key):
-        return self.score(query, self.project_key(key))
+    def call(self, query, key, training=False):
+        return self.score_sequence(query, self.project_key(key), training=training)
 
     def project_key(self, key):
         """The part of the score that needs no query: (B, Tv, Dk) -> (B, Tv, any width)."""
@@ -27,6 +27,11 @@ class Score(keras.layers.Layer):
     def score(self, query, keys):
         """Compares queries (B, Tq, Dq) with projected keys: -> scores (B, Tq, Tv)."""
         raise NotImplementedError(f"{type(self).__name__} must define `score(query, keys)`.")
+
+    def score_sequence(self, query, keys, *state, training=False):
+        """What `score` gives, of a whole sequence of queries by whatever road is fastest."""
+        del training
+        return self.score(query, keys, *state)
 
     def initial_state(self, keys):
         """The state before the first look at keys (B, Tv, …), one query each: a tuple of tensors

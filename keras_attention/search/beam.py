@@ -45,6 +45,7 @@ def beam_search(
     value_mask=None,
     min_length: int = 0,
     pad_id: int = 0,
+    early_stopping: bool = False,
 ) -> Hypotheses:
     """Keeps the `beam_width` best beginnings of each sentence, and of those that end, the best.
 
@@ -78,6 +79,9 @@ def beam_search(
             covered. Needed, and looked at, only where there is a coverage penalty.
         min_length: Fewest tokens of a hypothesis, without the end token.
         pad_id: What fills `ids` behind the end token.
+        early_stopping: Whether to stop as soon as nothing alive scores better than what has ended,
+            each by the length it has. With a length penalty that is about half way, and misses
+            only a hypothesis that would have caught up by growing longer.
 
     Returns:
         `Hypotheses`, best first. Where fewer than `num_hypotheses` have ended within `max_length`,
@@ -105,7 +109,7 @@ def beam_search(
             f"Received: num_hypotheses={num_hypotheses}, beam_width={beam_width}."
         )
     ranking = Ranking(length_penalty, coverage_penalty, value_mask)
-    search = _BeamSearch(step, limits, beam_width, num_hypotheses, ranking)
+    search = _BeamSearch(step, limits, beam_width, num_hypotheses, ranking, early_stopping)
     beam = search.run(state)
     return _unroll(beam, *search.ranked(beam), limits)
 
@@ -140,6 +144,7 @@ class _BeamSearch:
     beam_width: int
     num_hypotheses: int
     ranking: Ranking
+    early_stopping: bool
 
     def run(self, state) -> _Beam:
         """The first step by itself, since it tells the number of values; then the others."""
@@ -177,7 +182,8 @@ class _BeamSearch:
         A longer one has no greater log-probability, a coverage penalty no greater than 0, and is
         divided by the length penalty of `max_length` at most.
         """
-        bound = self.ranking.by_length(beam.log_probs[:, 0], self.limits.max_length)
+        length = beam.time + 1 if self.early_stopping else self.limits.max_length
+        bound = self.ranking.by_length(beam.log_probs[:, 0], length)
         is_open = ops.any(bound > beam.ended.scores[:, -1])
         return ops.logical_and(beam.time < self.limits.max_length, is_open)
 

@@ -1,4 +1,4 @@
-"""Attention weights to look at: a heat map for paper, a page to hover for the screen.
+"""Attention weights to look at: figures for paper, pages to hover for the screen.
 
 NumPy arrays and strings go in; a matplotlib figure or one self-contained HTML page comes out.
 matplotlib is imported when a figure is drawn, and its global state (pyplot) is never touched.
@@ -7,6 +7,19 @@ matplotlib is imported when a figure is drawn, and its global state (pyplot) is 
 from keras_attention.visualization.alignment import Alignment
 from keras_attention.visualization.figure import heatmap
 from keras_attention.visualization.files import save
+from keras_attention.visualization.heads import MultiHeadAlignment, head_heatmaps
+from keras_attention.visualization.overlay import Overlay, image_overlay
+from keras_attention.visualization.overlay_page import overlay_page
 from keras_attention.visualization.page import alignment_page
 
-__all__ = ["Alignment", "alignment_page", "heatmap", "save"]
+__all__ = [
+    "Alignment",
+    "MultiHeadAlignment",
+    "Overlay",
+    "alignment_page",
+    "head_heatmaps",
+    "heatmap",
+    "image_overlay",
+    "overlay_page",
+    "save",
+]

@@ -35,8 +35,8 @@ def check(alignment: Alignment, name: str) -> Alignment:
     """The alignment with visible labels and arrays (Tq, Tv), or an error that calls it `name`."""
     if not isinstance(alignment, Alignment):
         raise TypeError(f"`{name}` must be an `Alignment`. Received: {type(alignment).__name__}.")
-    source_tokens = _labels(alignment.source_tokens, f"{name}.source_tokens")
-    target_tokens = _labels(alignment.target_tokens, f"{name}.target_tokens")
+    source_tokens = labels(alignment.source_tokens, f"{name}.source_tokens")
+    target_tokens = labels(alignment.target_tokens, f"{name}.target_tokens")
     shape = len(target_tokens), len(source_tokens)
     weights = _matrix(alignment.weights, np.float64, shape)
     if weights.shape != shape:
@@ -45,20 +45,30 @@ def check(alignment: Alignment, name: str) -> Alignment:
             f"token. Received: weights.shape={weights.shape}, {shape[0]} target tokens, "
             f"{shape[1]} source tokens."
         )
-    low, high = weights.min(initial=0.0), weights.max(initial=0.0)
-    if not (low >= -0.01 and high <= 1.01):  # bfloat16 rounds by up to 2^-8; NaN fails as well
-        raise ValueError(
-            f"`{name}.weights` must be between 0 and 1: weights, not the scores before they are "
-            f"normalised. Received: minimum {low:.4g}, maximum {high:.4g}."
-        )
+    weights = check_range(weights, f"{name}.weights")
     truth = None if alignment.truth is None else _matrix(alignment.truth, np.bool_, shape)
     if truth is not None and truth.shape != shape:
         raise ValueError(
             f"`{name}.truth` must have the shape of the weights. "
             f"Received: truth.shape={truth.shape}, weights.shape={shape}."
         )
-    caption = " ".join((alignment.caption or "").split()).translate(VISIBLE)
-    return Alignment(source_tokens, target_tokens, weights.clip(0, 1), truth, caption or None)
+    return Alignment(source_tokens, target_tokens, weights, truth, caption_of(alignment.caption))
+
+
+def check_range(weights: np.ndarray, name: str) -> np.ndarray:
+    """The weights within [0, 1], or an error that calls them `name`."""
+    low, high = weights.min(initial=0.0), weights.max(initial=0.0)
+    if not (low >= -0.01 and high <= 1.01):  # bfloat16 rounds by up to 2^-8; NaN fails as well
+        raise ValueError(
+            f"`{name}` must be between 0 and 1: weights, not the scores before they are "
+            f"normalised. Received: minimum {low:.4g}, maximum {high:.4g}."
+        )
+    return weights.clip(0, 1)
+
+
+def caption_of(caption: str | None) -> str | None:
+    """The caption on one line, every character visible."""
+    return " ".join((caption or "").split()).translate(VISIBLE) or None
 
 
 def _matrix(values: Any, dtype: Any, shape: tuple[int, int]) -> np.ndarray:
@@ -67,7 +77,7 @@ def _matrix(values: Any, dtype: Any, shape: tuple[int, int]) -> np.ndarray:
     return array.reshape(shape) if array.size == 0 == shape[0] * shape[1] else array
 
 
-def _labels(tokens: Sequence[str], name: str) -> list[str]:
+def labels(tokens: Sequence[str], name: str) -> list[str]:
     """The tokens with every character visible: a blank token becomes ␣, a line feed ␊."""
     for index, token in enumerate(tokens):
         if not isinstance(token, str):

@@ -14,6 +14,7 @@ from keras_attention.visualization.alignment import Alignment, check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 # Weight 0 is paper and weight 1 is ink: one hue, even steps of lightness. The page has them too.
@@ -64,31 +65,42 @@ def heatmap(alignment: Alignment) -> Figure:
             "A heat map needs at least one token on each side. "
             f"Received: {num_rows} target tokens, {num_columns} source tokens."
         )
+    cell = float(np.clip(12.0 / max(num_rows, num_columns), 0.18, 0.38))  # inches
+    font_size = float(np.clip(28.0 * cell, 6.5, 10.0))  # points
+    figure = new_figure(num_columns * cell, num_rows * cell)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    draw_cells(axes, alignment)
+    draw_labels(axes, alignment, font_size)
+    draw_scale(axes, cell)
+    fit(figure, alignment.caption)
+    return figure
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, that belongs to no window."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "Heat maps are drawn by matplotlib, which could not be imported. "
+            "Figures are drawn by matplotlib, which could not be imported. "
             'Install it with `pip install "keras-attention-layers[viz]"`.'
         ) from error
-    cell = float(np.clip(12.0 / max(num_rows, num_columns), 0.18, 0.38))  # inches
-    font_size = float(np.clip(28.0 * cell, 6.5, 10.0))  # points
-    figure = Figure((num_columns * cell, num_rows * cell), dpi=160, facecolor=PAPER)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    _draw_cells(axes, alignment)
-    _draw_labels(axes, alignment, font_size)
-    _draw_scale(axes, cell)
-    _fit(figure, alignment.caption)
-    return figure
+    return Figure((width, height), dpi=160, facecolor=PAPER)
 
 
-def _draw_cells(axes: Axes, alignment: Alignment) -> None:
-    from matplotlib.collections import LineCollection
+def shades() -> Colormap:
+    """From paper to ink, the shades of weights from 0 to 1."""
     from matplotlib.colors import LinearSegmentedColormap
 
+    return LinearSegmentedColormap.from_list("attention", [PAPER, INK])
+
+
+def draw_cells(axes: Axes, alignment: Alignment) -> None:
+    """The weights as shades, and an outline around the known alignment."""
+    from matplotlib.collections import LineCollection
+
     num_rows, num_columns = alignment.weights.shape
-    shades = LinearSegmentedColormap.from_list("attention", [PAPER, INK])
-    axes.imshow(alignment.weights, cmap=shades, vmin=0.0, vmax=1.0, aspect="auto")
+    axes.imshow(alignment.weights, cmap=shades(), vmin=0.0, vmax=1.0, aspect="auto")
     axes.set_xticks(np.arange(num_columns - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(num_rows - 1) + 0.5, minor=True)
     axes.grid(which="minor", color=GRID, linewidth=0.5)
@@ -105,18 +117,18 @@ def _draw_cells(axes: Axes, alignment: Alignment) -> None:
         axes.add_collection(outline)
 
 
-def _draw_labels(axes: Axes, alignment: Alignment, font_size: float) -> None:
-    # `parse_math`: the token $x$ is text, not a formula.
-    style: dict[str, Any] = {"fontsize": font_size, "color": TEXT, "parse_math": False}
-    style["fontfamily"] = _font_families()
-    axes.set_yticks(range(len(alignment.target_tokens)), alignment.target_tokens, **style)
-    if any(len(token) > 1 for token in alignment.source_tokens):
+def draw_labels(axes: Axes, alignment: Alignment, font_size: float, every: int = 1) -> None:
+    """The tokens, or every so many of them, above the map and beside it."""
+    source, target = alignment.source_tokens, alignment.target_tokens
+    style = text_style(font_size)
+    axes.set_yticks(range(0, len(target), every), target[::every], **style)
+    if any(len(token) > 1 for token in source):
         style |= {"rotation": 45, "rotation_mode": "anchor", "ha": "left", "va": "baseline"}
-    axes.set_xticks(range(len(alignment.source_tokens)), alignment.source_tokens, **style)
+    axes.set_xticks(range(0, len(source), every), source[::every], **style)
     axes.tick_params(which="both", length=0, bottom=False, labelbottom=False, labeltop=True)
 
 
-def _draw_scale(axes: Axes, cell: float) -> None:
+def draw_scale(axes: Axes, cell: float) -> None:
     """A thin bar from 0 to 1 beside the foot of the map, where no label reaches."""
     num_rows, num_columns = axes.images[0].get_size()
     width, height = num_columns * cell, num_rows * cell  # inches
@@ -129,31 +141,33 @@ def _draw_scale(axes: Axes, cell: float) -> None:
     bar.spines[:].set(color=FRAME, linewidth=0.5)
 
 
-def _fit(figure: Figure, caption: str | None) -> None:
+def fit(figure: Figure, caption: str | None) -> None:
     """Grows the figure around its labels and sets the caption above them, flush left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    axes = figure.axes[0]
-    (map_width, map_height), margin, size = figure.get_size_inches(), 0.12, 10.5
+    (drawn_width, drawn_height), margin, size = figure.get_size_inches(), 0.12, 10.5
     with missing_glyphs_allowed():
         extent = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())  # inches
     width, height = max(extent.width, 2.4) + 2 * margin, extent.height + 2 * margin
-    # A letter is about 0.55 of its size wide; a line takes 1.35 of it.
-    lines = textwrap.wrap(caption or "", int((width - 2 * margin) * 72 / (0.55 * size)))
+    # A letter is at most about 0.62 of its size wide on average; a line takes 1.35 of it.
+    lines = textwrap.wrap(caption or "", int((width - 2 * margin) * 72 / (0.62 * size)))
     height += (len(lines) * 1.35 + 0.6) * size / 72 if lines else 0.0
     figure.set_size_inches(width, height)
     left, bottom = margin - extent.x0, margin - extent.y0
-    axes.set_position((left / width, bottom / height, map_width / width, map_height / height))
+    for axes in figure.axes:
+        x, y, w, h = axes.get_position().bounds * np.tile([drawn_width, drawn_height], 2)
+        axes.set_position(((x + left) / width, (y + bottom) / height, w / width, h / height))
     heading = figure.text(margin / width, 1 - margin / height, "\n".join(lines))
-    heading.set(va="top", size=size, color=TEXT, linespacing=1.3, parse_math=False)
-    heading.set_fontfamily(_font_families())
+    heading.set(va="top", linespacing=1.3, **text_style(size))
 
 
-def _font_families() -> list[str]:
+def text_style(size: float) -> dict[str, Any]:
+    """How all text is set: in the fonts there are, and the token $x$ as text, not as a formula."""
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(font for font in FALLBACK_FONTS if font in installed)]
+    families = ["DejaVu Sans", *(font for font in FALLBACK_FONTS if font in installed)]
+    return {"fontsize": size, "color": TEXT, "parse_math": False, "fontfamily": families}
 
 
 @contextmanager

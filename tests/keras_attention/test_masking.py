@@ -29,6 +29,13 @@ def test_causal_mask_hides_later_values(num_queries, num_values):
     assert mask.tolist() == expected
 
 
+def test_window_mask_hides_what_is_far_from_the_center():
+    positions, centers = np.arange(7.0)[None, None], np.array([[0.0], [2.5], [9.0]])[None]
+    mask = ops.convert_to_numpy(masking.window_mask(positions, centers, 2))
+    expected = [[[abs(s - p) <= 2 for s in range(7)] for p in (0.0, 2.5, 9.0)]]
+    assert mask.tolist() == expected
+
+
 def test_masks_of_values_queries_and_pairs_meet_in_one():
     values = np.array([[True, True, False], [True, False, True]])
     queries = np.array([[True, False], [True, True]])

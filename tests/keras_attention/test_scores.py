@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_attention import AdditiveScore, BilinearScore, DotScore, NetworkScore, Score
+from keras_attention import (
+    AdditiveScore,
+    BilinearScore,
+    CosineScore,
+    DotScore,
+    NetworkScore,
+    Score,
+)
 from tests import reference
 
 B, Tq, Tv, Dq, Dk, units = 2, 3, 5, 7, 11, 13
@@ -58,6 +65,52 @@ def test_dot_is_luongs_and_scaled(scale, factor, trainable):
         assert_scores(layer, query, key, lambda q, k: reference.dot_score(q, k, -2.0))
 
 
+@pytest.mark.parametrize("trainable", [False, True])
+def test_cosine_is_graves_with_its_key_strength(trainable):
+    query, key = draw(B, Tq, Dk), draw(B, Tv, Dk, seed=1)
+    layer = CosineScore(0.3, trainable)
+    assert_scores(layer, query, key, lambda q, k: reference.cosine_score(q, k, 0.3))
+    assert len(layer.trainable_weights) == trainable
+    if trainable:
+        layer.learned_scale.assign(-2.0)
+        assert_scores(layer, query, key, lambda q, k: reference.cosine_score(q, k, -2.0))
+
+
+def test_cosine_sees_directions_only():
+    layer, query, key = CosineScore(), draw(B, Tq, Dk), draw(B, Tv, Dk, seed=1)
+    scores = ops.convert_to_numpy(layer(query, key))
+    np.testing.assert_allclose(layer(query * 1e-3, key * 1e3), scores, rtol=1e-4, atol=1e-6)
+    lengths = ops.convert_to_numpy(ops.norm(layer.project_key(key), axis=-1))
+    np.testing.assert_allclose(lengths, 1.0, rtol=1e-5)  # once a sequence
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_cosine_of_no_direction_is_zero_with_gradient_zero(dtype):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("takes gradients by TensorFlow's own means")
+    import tensorflow as tf
+
+    layer = CosineScore(10.0, dtype=dtype)
+    query, key = (tf.cast(draw(B, n, Dk), dtype).numpy() for n in (Tq, Tv))
+    query[0, 1] = key[1, 2] = 0.0
+    sources = [tf.constant(query), tf.constant(key)]
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        scores = layer(*sources)
+        loss = tf.reduce_sum(tf.cast(scores, "float32") ** 2)
+    by_query, by_key = (tf.cast(g, "float32").numpy() for g in tape.gradient(loss, sources))
+    assert (scores.numpy()[0, 1] == 0.0).all() and (scores.numpy()[1, :, 2] == 0.0).all()
+    assert np.isfinite(by_query).all() and np.isfinite(by_key).all()
+    assert (by_query[0, 1] == 0.0).all() and (by_query[0, 0] != 0.0).any()
+    assert (by_key[1, 2] == 0.0).all() and (by_key[1, 1] != 0.0).any()
+
+
+def test_cosine_of_float16_vectors_whose_squares_overflow():
+    query, key = (ops.cast(draw(B, n, Dk), "float16") for n in (Tq, Tv))
+    layer = CosineScore(dtype="float16")
+    np.testing.assert_allclose(layer(query * 4000.0, key), layer(query, key), rtol=0.01, atol=0.002)
+
+
 def test_bilinear_is_luongs_general():
     layer, query, key = BilinearScore(), draw(B, Tq, Dq), draw(B, Tv, Dk, seed=1)
     layer.build(query.shape, key.shape)
@@ -90,6 +143,7 @@ def test_concat_is_additive_with_its_matrix_cut_in_two():
     [
         lambda: AdditiveScore(units),
         lambda: DotScore(None),
+        CosineScore,
         BilinearScore,
         lambda: NetworkScore(keras.layers.Dense(1)),
     ],
@@ -115,6 +169,8 @@ def test_dot_of_two_widths_is_refused():
         r"Received: query.shape=\(2, 3, 7\), key.shape=\(2, 5, 11\)",
     ):
         DotScore()(draw(B, Tq, Dq), draw(B, Tv, Dk))
+    with pytest.raises(ValueError, match=r"A cosine needs queries and keys of one width; "):
+        CosineScore()(draw(B, Tq, Dq), draw(B, Tv, Dk))
 
 
 def test_network_with_more_than_one_output_is_refused():

@@ -224,9 +224,37 @@ def test_a_sentence_does_not_know_the_others():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_early_stopping_takes_fewer_steps_and_finds_nothing_better(alpha):
+    """Without a length penalty it is exact; with one, what it finds is real, and near the best."""
+    world = World.random(seed=5, vocabulary=5, num_values=3)
+
+    def search(**options):
+        steps = []
+
+        def counting(ids, state):
+            steps.append(1)
+            return world.step(ids, state)
+
+        state = world.state(SENTENCES)
+        options |= {"batch_size": 5, "beam_width": 3, "max_length": 60, "length_penalty": alpha}
+        return beam_search(counting, state, **options, **TOKENS), len(steps)
+
+    (exact, num_exact), (early, num_early) = search(), search(early_stopping=True)
+    assert_true_to(world, SENTENCES, early)
+    assert (early.scores.numpy() <= exact.scores.numpy() + 1e-6).all()
+    if alpha == 0.0:
+        assert_same(early, exact)
+    else:
+        assert num_early < num_exact
+        assert (early.scores.numpy() == exact.scores.numpy()).any()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("beta", [0.0, 0.2])
 @pytest.mark.parametrize("num_hypotheses", [1, 3])
-def test_stopping_early_changes_nothing(monkeypatch, alpha, beta, num_hypotheses):
+def test_stopping_where_none_can_win_changes_nothing(
+    monkeypatch, alpha, beta, num_hypotheses
+):
     world = World.random(seed=5, vocabulary=5, num_values=3)
     steps = []
 
