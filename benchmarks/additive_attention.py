@@ -1,8 +1,10 @@
 """How fast additive attention is, and how much memory it takes, beside Keras and PyTorch.
 
-All sides compute `softmax(sum_u v_u tanh(query_iu + key_ju)) value` of the same projected queries and
-keys, in this one process, in turns; memory is measured in a process a side. The machine must be idle
-otherwise. See README.md for commands and results.
+All sides compute `softmax(sum_u v_u tanh(query_iu + key_ju)) value` of the same queries and keys,
+projected already, as Keras' layer has no projections; except Keras' dot product, which shows what a
+cheaper score would cost, and two whole layers, ours and one made of Keras' parts. Times are taken
+in this one process, in turns; memory in a process a side. The machine must be idle otherwise. See
+README.md for commands and results.
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,26 @@ from applications.training import console
 from applications.training.errors import UserError
 from benchmarks.translation_throughput import take_turns
 
-SIDES = ("ours", "ours, no XLA", "keras AdditiveAttention", "keras Attention (dot)")
-PEERS = ("torch", "torch compiled")
+OURS, NO_XLA, KERAS = "ours", "ours, no XLA", "keras AdditiveAttention"
+TORCH, COMPILED = "torch", "torch compiled"
+DOT = "keras Attention (dot)"
+OUR_LAYER, KERAS_LAYER = "ours, whole layer", "keras, whole layer"
+SIDES = (OURS, NO_XLA, KERAS, TORCH, COMPILED, DOT, OUR_LAYER, KERAS_LAYER)
+ALL_PAIRS_AT_ONCE = (KERAS, TORCH, COMPILED, KERAS_LAYER)
+SAME_CONTEXT = (OURS, NO_XLA, KERAS, TORCH, COMPILED)
+LONG = 4096
+# The sums, their tanh, its product with v, and gradients: what Keras' layer keeps in training.
+TENSORS_OF_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Measures forward passes and training steps of one attention layer."""
+    """Measures forward passes and training steps of one attention."""
 
     lengths: tuple[int, ...] = (64, 256, 1024)
     """Tq = Tv of each measurement."""
+    long: bool = False
+    """Also 4096, which takes minutes."""
     batch_size: int = 8
     """Sequences."""
     units: int = 256
@@ -46,19 +57,23 @@ class Settings:
     only: tuple[str, ...] = ()
     """Sides to measure; all, unless given."""
     memory: bool = True
-    """Also measure the peak memory of a training step, in a new process a side."""
+    """Also measure the peak memory of a training step, in a new process a side. (Linux)"""
+    memory_limit: float = 8.0
+    """GiB that a side without blocks may take: beyond it, fewer sequences for all sides."""
     figure: Path | None = None
-    """A picture to write: the time of a training step against T."""
+    """A picture to write: time and memory of a training step against T."""
     child: str = ""
     """Measure the memory of this side only, in this process: what --memory starts."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "units", "repeats", "threads"):
             if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1.")
-        unknown = set(self.only) - {*SIDES, *PEERS}
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must be at least 1. Received: {getattr(self, name)}")
+        unknown = sorted({*self.only, self.child} - {*SIDES, ""})
         if unknown:
-            raise UserError(f"--only must be of {', '.join((*SIDES, *PEERS))}. Received: {unknown}")
+            known = ", ".join(map(repr, SIDES))
+            raise UserError(f"A side must be one of {known}. Received: {unknown[0]!r}")
 
 
 def main() -> int:
@@ -68,163 +83,218 @@ def main() -> int:
     except UserError as error:
         print(f"additive_attention: {error}", file=sys.stderr)
         return 2
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(
-        settings.threads
-    )
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(settings.threads)
     if settings.child:
+        console.import_tensorflow_quietly()
         print(json.dumps(peak_memory(settings, settings.child, settings.lengths[0])))
         return 0
     console.import_tensorflow_quietly()
     console.say(f"load average before: {os.getloadavg()[0]:.2f}; it should be near 0")
-    steps: dict[str, dict[int, float]] = {}
-    for length in settings.lengths:
-        measure(settings, length, steps)
+    names = available(settings)
+    costs: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in names}
+    for length in (*settings.lengths, *([LONG] if settings.long else [])):
+        for batch_size, sides in rounds(settings, names, length):
+            for name, cost in measure(settings, sides, length, batch_size).items():
+                costs[name][length] = cost
     if settings.figure:
-        draw(settings.figure, steps)
+        draw(settings.figure, costs)
     return 0
 
 
-def names(settings: Settings) -> list[str]:
-    """The sides that were asked for and can run here."""
-    has_torch = importlib.util.find_spec("torch") is not None
-    available = [*SIDES, *(PEERS if has_torch else ())]
-    return [name for name in available if not settings.only or name in settings.only]
+def available(settings: Settings) -> list[str]:
+    """The sides that were asked for and can run here; says which cannot, and why."""
+    names = [name for name in SIDES if not settings.only or name in settings.only]
+    missing: dict[str, str | None] = {}
+    if importlib.util.find_spec("torch") is None:
+        missing = dict.fromkeys((TORCH, COMPILED), "pip install torch==2.13.0")
+    elif COMPILED in names:
+        from benchmarks.peers import additive_torch
+
+        missing = {COMPILED: additive_torch.why_not_compiled()}
+    for name in set(names) & missing.keys():
+        if missing[name]:
+            console.say(f"without {name}: {missing[name]}")
+    return [name for name in names if not missing.get(name)]
 
 
-def measure(settings: Settings, length: int, steps: dict[str, dict[int, float]]) -> None:
-    """Prints one line a side."""
-    sides = {name: side(name, settings, length) for name in names(settings)}
-    forward, _ = take_turns({name: each[0] for name, each in sides.items()}, settings.repeats)
-    training, gradients = take_turns(
-        {name: each[1] for name, each in sides.items()}, settings.repeats
-    )
-    console.say(f"B {settings.batch_size}, Tq = Tv = {length}, units {settings.units}:")
-    for name in sides:
-        median = [1e3 * float(np.median(each[name])) for each in (forward, training)]
-        steps.setdefault(name, {})[length] = median[1]
-        line = f"  {name:26} forward {median[0]:8.1f} ms, training step {median[1]:8.1f} ms"
-        if settings.memory:
-            line += f", peak extra memory {child_memory(settings, name, length):8.0f} MiB"
-        console.say(line)
-    del gradients
+def rounds(settings: Settings, names: list[str], length: int) -> list[tuple[int, list[str]]]:
+    """What to measure at a length: batch sizes, each with the sides that have room for it."""
+    full = settings.batch_size
+    each = TENSORS_OF_PAIRS * 4 * settings.units * length**2 / 2**30
+    fits = min(full, int(settings.memory_limit / each))
+    if fits == full or not set(names) & set(ALL_PAIRS_AT_ONCE):
+        return [(full, names)]
+    console.say(f"T {length}: all pairs at once take about {each:.1f} GiB a sequence")
+    alone = (full, [name for name in names if name not in ALL_PAIRS_AT_ONCE])
+    return [(fits, names), alone] if fits else [alone]
 
 
-def arrays(settings: Settings, length: int) -> list[np.ndarray]:
+def measure(
+    settings: Settings, names: list[str], length: int, batch_size: int
+) -> dict[str, tuple[float, float]]:
+    """Prints one line a side; returns milliseconds and MiB of a training step, a sequence."""
+    sides = {name: works(settings, name, length, batch_size) for name in names}
+    passes, contexts = take_turns({n: each[0] for n, each in sides.items()}, settings.repeats)
+    steps, _ = take_turns({n: each[1] for n, each in sides.items()}, settings.repeats)
+    columns = {"forward": medians(passes), "training step": medians(steps)}
+    if settings.memory:
+        columns["extra memory"] = {
+            name: child_memory(settings, name, length, batch_size) for name in names
+        }
+    console.say(f"B {batch_size}, Tq = Tv = {length}, units {settings.units}:")
+    for name in names:
+        console.say(f"  {name:24}" + "".join(told(what, columns[what], name) for what in columns))
+    same = [contexts[name][0][0] for name in names if name in SAME_CONTEXT]
+    if len(same) > 1:
+        difference = max(float(np.abs(each - same[0]).max()) for each in same[1:])
+        console.say(f"  their contexts differ by {difference:.0e} at most")
+    extra = columns.get("extra memory", {})
+    return {
+        name: (milliseconds / batch_size, extra.get(name, float("nan")) / batch_size)
+        for name, milliseconds in columns["training step"].items()
+    }
+
+
+def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """In milliseconds."""
+    return {name: 1e3 * float(np.median(each)) for name, each in seconds.items()}
+
+
+def told(what: str, column: Mapping[str, float], name: str) -> str:
+    """A number, and how many times that of ours it is."""
+    ours = column.get(OUR_LAYER if name in (OUR_LAYER, KERAS_LAYER) else OURS, float("nan"))
+    unit = "MiB" if "memory" in what else "ms"
+    return f"  {what} {column[name]:8.1f} {unit} ({column[name] / ours:5.1f}x)"
+
+
+def arrays(settings: Settings, length: int, batch_size: int) -> list[np.ndarray]:
     """Projected queries and keys, values, and v."""
     rng = np.random.default_rng(0)
-    shape = (settings.batch_size, length, settings.units)
+    shape = (batch_size, length, settings.units)
     rows = [rng.normal(size=shape).astype(np.float32) for _ in range(3)]
     return [*rows, rng.normal(size=settings.units).astype(np.float32)]
 
 
-def side(name: str, settings: Settings, length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def works(
+    settings: Settings, name: str, length: int, batch_size: int
+) -> list[Callable[[], list[np.ndarray]]]:
     """A side's forward pass and its training step, the gradients of the sum of the context."""
-    if name in PEERS:
-        return torch_side(name, settings, length)
-    import keras
+    given = arrays(settings, length, batch_size)
+    if name in (TORCH, COMPILED):
+        from benchmarks.peers import additive_torch
+
+        return additive_torch.works(given, name == COMPILED, settings.threads)
     import tensorflow as tf
 
-    from keras_attention import blockwise, compile
+    from keras_attention import compile
 
-    *given, v = (tf.constant(each) for each in arrays(settings, length))
-    layer: Any = None
-    if name.startswith("keras"):
-        layers = {"AdditiveAttention": keras.layers.AdditiveAttention, "Attention": keras.layers.Attention}
-        layer = layers[name.split()[1]](dtype="float32")
-        layer([given[0], given[2], given[1]])
-        if name.split()[1] == "AdditiveAttention":
-            layer.scale.assign(v)
+    attend, weights = attention(name, settings.units, given.pop())
+    tensors = [tf.constant(each) for each in given]
 
-    def attend(query, key, value, v, training):
-        if layer is not None:
-            return layer([query, value, key])
-        scores = blockwise.additive_scores(query, key, v, training)
-        return tf.matmul(tf.nn.softmax(scores), value)
-
-    def forward(query, key, value, v):
-        return attend(query, key, value, v, True)
-
-    def train(query, key, value, v):
+    def train(*tensors):
         with tf.GradientTape() as tape:
-            tape.watch([query, key, value, v])
-            total = tf.reduce_sum(attend(query, key, value, v, True))
-        return tape.gradient(total, [query, key, value])
-
-    graphs = [tf.function(each) for each in (forward, train)]
-    use_xla = False if name.endswith("no XLA") else None
+            tape.watch(tensors)
+            total = tf.reduce_sum(attend(*tensors))
+        gradients = tape.gradient(total, [*tensors, *weights])
+        return [each for each in gradients if each is not None]
 
     def run(graph):
-        compile.set_xla(use_xla)
+        compile.set_xla(False if name == NO_XLA else None)
         try:
-            return [each.numpy() for each in tf.nest.flatten(graph(*given, v))]
+            return [each.numpy() for each in tf.nest.flatten(graph(*tensors))]
         finally:
             compile.set_xla(None)
 
-    return lambda: run(graphs[0]), lambda: run(graphs[1])
+    graphs = [tf.function(each) for each in (attend, train)]
+    return [lambda graph=graph: run(graph) for graph in graphs]
 
 
-def torch_side(name: str, settings: Settings, length: int):
-    """The formula in PyTorch, as it is written on paper."""
-    import torch
+def attention(name: str, units: int, v: np.ndarray) -> tuple[Callable, list]:
+    """A function of query, key and value to the context, and the variables in it."""
+    import keras
+    import tensorflow as tf
 
-    torch.set_num_threads(settings.threads)
-    *given, v = (torch.tensor(each) for each in arrays(settings, length))
+    from keras_attention import AdditiveSoftAttention, blockwise
 
-    def attend(query, key, value):
-        scores = torch.tanh(query[:, :, None] + key[:, None]) @ v
-        return torch.softmax(scores, -1) @ value
+    if name in (OURS, NO_XLA):
+        variable = tf.Variable(v)
 
-    called = torch.compile(attend) if name == "torch compiled" else attend
+        def attend(query, key, value):
+            scores = blockwise.additive_scores(query, key, variable, training=True)
+            return tf.matmul(tf.nn.softmax(scores), value)
 
-    def forward():
-        with torch.inference_mode():
-            return called(*given).numpy()
+        return attend, [variable]
+    if name == OUR_LAYER:
+        layer = AdditiveSoftAttention(units)
+        layer.build((None, None, units), (None, None, units))
+        return lambda query, key, value: layer(query, value, training=True), variables(layer)
+    layer = keras.layers.Attention() if name == DOT else keras.layers.AdditiveAttention()
+    layer([tf.zeros((1, 1, units))] * 2)
+    if name != DOT:
+        layer.scale.assign(v)
+    if name != KERAS_LAYER:
+        return lambda query, key, value: layer([query, value, key]), variables(layer)
+    projections = [keras.layers.Dense(units, use_bias=False) for _ in range(2)]
+    for each in projections:
+        each.build((None, None, units))
+    return lambda query, key, value: layer(
+        [projections[0](query), value, projections[1](value)]
+    ), variables(*projections, layer)
 
-    def train():
-        leaves = [each.clone().requires_grad_() for each in given]
-        called(*leaves).sum().backward()
-        return [each.grad.numpy() for each in leaves]
 
-    return forward, train
+def variables(*layers) -> list:
+    """What is trained in the layers, as TensorFlow knows it."""
+    return [weight.value for layer in layers for weight in layer.trainable_weights]
 
 
-def child_memory(settings: Settings, name: str, length: int) -> float:
-    """The peak of a process that takes training steps, over what it had before, in MiB."""
+def child_memory(settings: Settings, name: str, length: int, batch_size: int) -> float:
+    """What `peak_memory` says in a new process; not a number where that was killed."""
     command = [sys.executable, "-m", "benchmarks.additive_attention", "--child", name]
-    command += ["--lengths", str(length), "--batch-size", str(settings.batch_size)]
+    command += ["--lengths", str(length), "--batch-size", str(batch_size)]
     command += ["--units", str(settings.units), "--threads", str(settings.threads)]
     child = subprocess.run(command, capture_output=True, text=True)
-    if child.returncode != 0:
-        return float("nan")
-    return json.loads(child.stdout.splitlines()[-1])
+    return json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else float("nan")
 
 
 def peak_memory(settings: Settings, name: str, length: int) -> float:
-    """Takes three steps of a small size, to load what is loaded once, and then of the full one."""
-    if name not in PEERS:
-        console.import_tensorflow_quietly()
+    """The peak of training steps, over what is held before, in MiB.
+
+    Three steps of a small size come first, to load what is loaded once.
+    """
     for _ in range(3):
-        side(name, settings, 8)[1]()
-    _, step = side(name, settings, length)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        works(settings, name, 16, settings.batch_size)[1]()
+    step = works(settings, name, length, settings.batch_size)[1]
+    Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew.
+    before = _peak()
     for _ in range(3):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _peak() - before
 
 
-def draw(path: Path, steps: dict[str, dict[int, float]]) -> None:
-    """The time of a training step against T."""
+def _peak() -> float:
+    """The most memory that this process has held, in MiB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def draw(path: Path, costs: Mapping[str, Mapping[int, tuple[float, float]]]) -> None:
+    """Time and memory of a training step, a sequence, against T."""
     from matplotlib.figure import Figure
 
     from keras_attention import visualization
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for name, times in steps.items():
-        axes.plot(list(times), list(times.values()), marker="o", label=name)
-    axes.set(xlabel="Tq = Tv", ylabel="training step, ms", xscale="log", yscale="log")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for i, (axes, label) in enumerate(zip(panels, ("ms", "extra MiB"), strict=True)):
+        for name, by_length in costs.items():
+            numbers = [cost[i] for cost in by_length.values()]
+            axes.plot(list(by_length), numbers, marker="o", label=name)
+        axes.set(xlabel="Tq = Tv", ylabel=f"training step, {label} a sequence")
+        axes.set(xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize="small")
     visualization.save(path, figure)
 
 
