@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -189,6 +188,7 @@ def works(
 
     from keras_attention import compile
 
+    tf.get_logger().setLevel("ERROR")  # It warns of a new graph for each side.
     attend, weights = attention(name, settings.units, given.pop())
     tensors = [tf.constant(each) for each in given]
 
@@ -230,7 +230,7 @@ def attention(name: str, units: int, v: np.ndarray) -> tuple[Callable, list]:
         layer.build((None, None, units), (None, None, units))
         return lambda query, key, value: layer(query, value, training=True), variables(layer)
     layer = keras.layers.Attention() if name == DOT else keras.layers.AdditiveAttention()
-    layer([tf.zeros((1, 1, units))] * 2)
+    layer([tf.zeros((1, 2, units))] * 2)  # gives it its weights
     if name != DOT:
         layer.scale.assign(v)
     if name != KERAS_LAYER:

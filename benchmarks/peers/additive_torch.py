@@ -21,7 +21,7 @@ def works(arrays: Sequence[Any], compiled: bool, threads: int) -> list[Callable[
 
     def forward():
         with torch.no_grad():
-            return called(*given).numpy()
+            return [called(*given).numpy()]
 
     def train():
         leaves = [each.clone().requires_grad_() for each in given]

@@ -252,9 +252,7 @@ def test_early_stopping_takes_fewer_steps_and_finds_nothing_better(alpha):
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("beta", [0.0, 0.2])
 @pytest.mark.parametrize("num_hypotheses", [1, 3])
-def test_stopping_where_none_can_win_changes_nothing(
-    monkeypatch, alpha, beta, num_hypotheses
-):
+def test_stopping_where_none_can_win_changes_nothing(monkeypatch, alpha, beta, num_hypotheses):
     world = World.random(seed=5, vocabulary=5, num_values=3)
     steps = []
 
