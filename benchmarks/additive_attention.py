@@ -84,11 +84,10 @@ def main() -> int:
         return 2
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(settings.threads)
+    console.import_tensorflow_quietly()
     if settings.child:
-        console.import_tensorflow_quietly()
         print(json.dumps(peak_memory(settings, settings.child, settings.lengths[0])))
         return 0
-    console.import_tensorflow_quietly()
     console.say(f"load average before: {os.getloadavg()[0]:.2f}; it should be near 0")
     names = available(settings)
     costs: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in names}
@@ -97,7 +96,7 @@ def main() -> int:
             for name, cost in measure(settings, sides, length, batch_size).items():
                 costs[name][length] = cost
     if settings.figure:
-        draw(settings.figure, costs)
+        draw(settings.figure, costs, settings.memory)
     return 0
 
 
@@ -258,11 +257,8 @@ def child_memory(settings: Settings, name: str, length: int, batch_size: int) ->
 
 
 def peak_memory(settings: Settings, name: str, length: int) -> float:
-    """The peak of training steps, over what is held before, in MiB.
-
-    Three steps of a small size come first, to load what is loaded once.
-    """
-    for _ in range(3):
+    """The peak of training steps, over what is held before, in MiB."""
+    for _ in range(3):  # of a small size, to load what is loaded once
         works(settings, name, 16, settings.batch_size)[1]()
     step = works(settings, name, length, settings.batch_size)[1]
     Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew.
@@ -279,15 +275,16 @@ def _peak() -> float:
     return int(line.split()[1]) / 1024
 
 
-def draw(path: Path, costs: Mapping[str, Mapping[int, tuple[float, float]]]) -> None:
+def draw(path: Path, costs: Mapping[str, Mapping[int, tuple[float, float]]], memory: bool) -> None:
     """Time and memory of a training step, a sequence, against T."""
     from matplotlib.figure import Figure
 
     from keras_attention import visualization
 
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for i, (axes, label) in enumerate(zip(panels, ("ms", "extra MiB"), strict=True)):
+    labels = ("ms", "extra MiB") if memory else ("ms",)
+    figure = Figure(figsize=(4.8 * len(labels), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(labels), squeeze=False)[0]
+    for i, (axes, label) in enumerate(zip(panels, labels, strict=True)):
         for name, by_length in costs.items():
             numbers = [cost[i] for cost in by_length.values()]
             axes.plot(list(by_length), numbers, marker="o", label=name)

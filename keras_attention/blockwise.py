@@ -13,15 +13,17 @@ Inside a block there is no tanh. With `e(x) = exp(2 x)`, computed once a row,
 which is one product, one sum and one reciprocal an element. Where the product of two exponentials
 overflows, r is 0, as it should be.
 
-There are two ways to go about it. Under XLA, what is computed in one loop is never written to
-memory, so each sum is a loop of its own that computes its elements anew. Without, an operation
-costs more by what it writes than by what it computes, so each block is written once, small enough
-to stay in the cache, and all sums are taken from there.
+Under XLA, what is computed in one loop is never written to memory, so each sum is a loop of its own
+that computes its elements anew. Without, an operation costs more by what it writes than by what it
+computes, so each block is written once, small enough to stay in the cache, and all sums are taken
+from there.
 
 Shapes: B batch, Tq queries, Tv values (as many as keys).
 """
 
 from __future__ import annotations
+
+import math
 
 import keras
 import numpy as np
@@ -33,15 +35,16 @@ _SMALL = 2**14  # so many elements a sequence are no matter: 64 KiB in float32
 _BLOCK = 2**20  # elements: 4 MiB in float32, about what the caches of two cores hold
 _BLOCK_ON_GPU = 2**24
 _LIMIT = 43.0  # beyond it the exponential alone would overflow in float32
-_UNROLLED = 4  # terms added in one round of a loop under XLA
+_ROUND = 4  # rows that one round of a loop under XLA takes
 
 
 def additive_scores(queries, keys, v, training=False):
     """Scores every pair, `score_ij = sum_u v_u tanh(queries_iu + keys_ju)`, block by block.
 
-    Gradients, which reach all three arguments, are computed block by block too. Numbers beyond 43
-    count as 43: as tanh is 1 in float32 from 9 on, that shows only where a query and a key both
-    lie beyond it and cancel out. Half precision is computed in float32.
+    Gradients, which reach all three arguments, are computed block by block too; gradients of these
+    gradients are to be had without XLA only. Numbers beyond 43 count as 43: as tanh is 1 in float32
+    from 9 on, that shows only where a query and a key both lie beyond it and cancel out. Half
+    precision is computed in float32.
 
     Args:
         queries: Tensor of shape (B, Tq, units).
@@ -64,12 +67,9 @@ def additive_scores(queries, keys, v, training=False):
     """
     if is_small(queries, keys):
         return direct_scores(queries, keys, v)
-    dtype = keras.backend.result_type(queries.dtype, "float32")
-    scores, gradients = (
-        (_fused_scores, _fused_gradients)
-        if compile.uses_xla(training)
-        else (_block_scores, _block_gradients)
-    )
+    scores, gradients = _block_scores, _block_gradients
+    if compile.uses_xla(training):
+        scores, gradients = _fused_scores, _fused_gradients
 
     @ops.custom_gradient
     def score(queries, keys, v):
@@ -80,6 +80,7 @@ def additive_scores(queries, keys, v, training=False):
         # Else TensorFlow would keep what the gradient of these operations needs, beside ours.
         return scores(*(ops.stop_gradient(each) for each in (queries, keys, v))), gradient
 
+    dtype = keras.backend.result_type(queries.dtype, "float32")
     precise = score(*(ops.cast(ops.convert_to_tensor(each), dtype) for each in (queries, keys, v)))
     # Lengths known while tracing are known of the result too, whatever was padded and cut between.
     shape = (*ops.shape(queries)[:2], ops.shape(keys)[1])
@@ -88,14 +89,13 @@ def additive_scores(queries, keys, v, training=False):
 
 def is_small(queries, keys):
     """Whether there is one query, or so few pairs that blocks do not pay."""
-    num_queries, num_values, units = lengths = (queries.shape[1], *keys.shape[1:])
-    if num_queries == 1:
+    lengths = (queries.shape[1], *keys.shape[1:])
+    if lengths[0] == 1:
         return True
     if None in lengths:
         return False
-    # Where JAX infers shapes, lengths are symbols; nothing is computed then, and blocks have none.
-    known = all(isinstance(each, int) for each in lengths)
-    return not known or num_queries * num_values * units <= _SMALL
+    # Where JAX infers shapes, lengths are symbols, and nothing is computed.
+    return not all(isinstance(each, int) for each in lengths) or math.prod(lengths) <= _SMALL
 
 
 def direct_scores(queries, keys, v):
@@ -136,47 +136,72 @@ def _fused_gradients(queries, keys, v, upstream):
 def _fused_roomy_scores(queries, keys, v):
     by_unit = (ops.transpose(_exponential(rows), (2, 0, 1)) for rows in (queries, keys))
 
-    def term(queries, keys, v):  # of one unit: (B, Tq), (B, Tv), ()
-        return v * _reciprocal(ops.expand_dims(queries, 2), ops.expand_dims(keys, 1))
+    def of_round(queries, keys, v):  # of some units, each (B, Tq), (B, Tv), ()
+        products = (
+            ops.expand_dims(query, 2) * ops.expand_dims(key, 1)
+            for query, key in zip(queries, keys, strict=True)
+        )
+        return _sum_of_fractions(v, products)
 
-    return ops.sum(v) - 2.0 * _total(term, *by_unit, v)
+    return ops.sum(v) - 2.0 * _total(of_round, *by_unit, v)
 
 
 def _fused_roomy_gradients(queries, keys, v, upstream):
     queries, keys = _exponential(queries), _exponential(keys)  # (B, Tq, units), (B, Tv, units)
-    one_query = ops.transpose(queries, (1, 0, 2)), ops.transpose(upstream, (1, 0, 2))
-    one_key = ops.transpose(keys, (1, 0, 2)), ops.transpose(upstream, (2, 0, 1))
+    by_query = ops.transpose(queries, (1, 0, 2)), ops.transpose(upstream, (1, 0, 2))
+    by_key = ops.transpose(keys, (1, 0, 2)), ops.transpose(upstream, (2, 0, 1))
 
-    def weighed(rows, function):  # of all rows and one of the others: (B, units), (B, rows)
-        return lambda other, upstream: (
-            ops.expand_dims(upstream, 2) * function(_reciprocal(rows, ops.expand_dims(other, 1)))
-        )
+    def slopes(rows):
+        def of_round(others, upstream):  # of some of the others, each (B, units), (B, rows)
+            reciprocals = (_reciprocal(rows, ops.expand_dims(other, 1)) for other in others)
+            pairs = zip(upstream, reciprocals, strict=True)
+            return sum(ops.expand_dims(weight, 2) * (r - r * r) for weight, r in pairs)
 
-    by_queries = 4.0 * v * _total(weighed(queries, lambda r: r - r * r), *one_key)
-    by_keys = 4.0 * v * _total(weighed(keys, lambda r: r - r * r), *one_query)
-    reciprocals = ops.sum(_total(weighed(queries, lambda r: r), *one_key), axis=(0, 1))
-    return by_queries, by_keys, ops.sum(upstream) - 2.0 * reciprocals
+        return of_round
+
+    def reciprocals(keys, upstream):  # of some keys, each (B, units), (B, Tq)
+        weights = [ops.expand_dims(weight, 2) for weight in upstream]
+        return _sum_of_fractions(weights, (queries * ops.expand_dims(key, 1) for key in keys))
+
+    by_queries = 4.0 * v * _total(slopes(queries), *by_key)
+    by_keys = 4.0 * v * _total(slopes(keys), *by_query)
+    by_v = ops.sum(upstream) - 2.0 * ops.sum(_total(reciprocals, *by_key), axis=(0, 1))
+    return by_queries, by_keys, by_v
 
 
-def _total(term, *sequences):
-    """`sum_t term(*(sequence[t] for sequence in sequences))`, of sequences (T, …).
+def _sum_of_fractions(numerators, products):
+    """`sum_i numerators[i] / (1 + products[i])`, two and two over one denominator.
 
-    A round's slices are carried to it by the round before. Cut out in the same round, they would be
-    fused with the terms, and XLA would compute places in memory, one number after another.
+    Division is what costs most. Products are cut off where 1 / product no longer counts, and that
+    of two denominators does not overflow yet.
     """
-    rounds = [ops.reshape(each, (-1, _UNROLLED, *ops.shape(each)[1:])) for each in sequences]
-    num_rounds = ops.shape(rounds[0])[0]
+    denominators = [1.0 + ops.minimum(product, 2.0**60) for product in products]
+    return sum(
+        (numerators[i] * denominators[i + 1] + numerators[i + 1] * denominators[i])
+        / (denominators[i] * denominators[i + 1])
+        for i in range(0, _ROUND, 2)
+    )
 
-    def terms(now):
-        return sum(term(*(each[i] for each in now)) for i in range(_UNROLLED))
+
+def _total(of_round, *sequences):
+    """The sum of `of_round`, given lists of `_ROUND` rows of each sequence (T, …), over all rows.
+
+    A round's rows are carried to it by the round before. Cut out in the same round, they would be
+    fused with what it computes, and XLA would compute places in memory, one number after another.
+    """
+    num_rounds = ops.shape(sequences[0])[0] // _ROUND
+    rounds = [ops.reshape(each, (num_rounds, _ROUND, *ops.shape(each)[1:])) for each in sequences]
+
+    def term(now):
+        return of_round(*(ops.unstack(rows, _ROUND) for rows in now))
 
     def go_round(time, carry):
         now, total = carry
         after = ops.minimum(time + 1, num_rounds - 1)
-        return [each[after] for each in rounds], total + terms(now)
+        return [each[after] for each in rounds], total + term(now)
 
     first = [each[0] for each in rounds]
-    return ops.fori_loop(0, num_rounds, go_round, (first, ops.zeros_like(terms(first))))[1]
+    return ops.fori_loop(0, num_rounds, go_round, (first, ops.zeros_like(term(first))))[1]
 
 
 def _roomy(queries, keys, v, upstream=None):
@@ -193,7 +218,7 @@ def _roomy(queries, keys, v, upstream=None):
 
 
 _ROOMS = np.array(
-    # All divisible by `_UNROLLED`: 4, 8, by 16 up to 128, and then four an octave.
+    # All divisible by `_ROUND`: 4, 8, by 16 up to 128, and then four an octave.
     sorted({4, 8, *range(16, 128, 16), *(i * 2**j for i in range(4, 8) for j in range(5, 28))}),
     "int32",
 )
@@ -259,18 +284,20 @@ def _block_shape(queries, keys):
     batch_size, num_queries, _ = ops.shape(queries)
     num_values, units = ops.shape(keys)[1:]
     elements = _BLOCK_ON_GPU if compile.has_gpu() else _BLOCK
-    at_most = elements // (num_values * units) // batch_size
-    if all(isinstance(each, int) for each in (at_most, num_queries)):
-        size = max(1, min(at_most, num_queries))
-    else:
-        size = ops.maximum(1, ops.minimum(at_most, num_queries))
-    return batch_size, -(-num_queries // -(-num_queries // size)), num_values
+    at_most = elements // (units * _at_least_1(num_values)) // _at_least_1(batch_size)
+    count = _at_least_1(-(-num_queries // _at_least_1(at_most)))
+    return batch_size, _at_least_1(-(-num_queries // count)), num_values
+
+
+def _at_least_1(number):
+    """A length that may be known later only, or 1 where a batch turns out to be empty."""
+    return max(1, number) if isinstance(number, int) else ops.maximum(1, number)
 
 
 def _blocks(rows, size):
     """Cuts rows (B, Tq, D) into blocks (count, B, size, D), the last one filled up with zeros."""
     batch_size, num_queries, width = ops.shape(rows)
-    count = -(-num_queries // size)
+    count = _at_least_1(-(-num_queries // size))
     rows = _pad(rows, 1, count * size - num_queries)
     return ops.transpose(ops.reshape(rows, (batch_size, count, size, width)), (1, 0, 2, 3))
 

@@ -160,6 +160,13 @@ def test_lengths_may_be_unknown_while_tracing(training, jit_compile):
     for shape in ((3, 29, 37, 19), (2, 131, 7, 19), (1, 1, 41, 19)):
         results = run(*draw(*shape))
         assert_close([each.numpy() for each in results], expected(*draw(*shape)))
+    for shape in (
+        (0, 29, 37, 19),
+        (2, 0, 7, 19),
+        (2, 3, 0, 19),
+    ):  # A replica may get an empty batch.
+        for one, other in zip(run(*draw(*shape)), expected(*draw(*shape)), strict=True):
+            np.testing.assert_array_equal(one, other)
     assert traces == [1]
 
 
@@ -185,7 +192,7 @@ def test_a_room_is_at_most_a_quarter_too_large_from_64_on_and_divisible():
     for length in [*range(1, 300), *range(300, 5000, 7)]:
         room = blockwise._room(length)
         assert 0 <= room - length < max(16, length / 4)
-        assert room % blockwise._UNROLLED == 0
+        assert room % blockwise._ROUND == 0
         assert blockwise._room(room) == room
     assert [blockwise._room(length) for length in (1, 5, 9, 17, 129, 257)] == [
         *(4, 8, 16, 32, 160, 320)
@@ -233,6 +240,13 @@ def test_small_goes_direct(shape, small):
     queries = keras.KerasTensor((batch_size, num_queries, units))
     keys = keras.KerasTensor((batch_size, num_values, units))
     assert blockwise.is_small(queries, keys) == small
+
+
+def test_blocks_fill_the_cache_and_those_of_a_gpu_are_larger(monkeypatch):
+    queries, keys = np.zeros((8, 250, 256)), np.zeros((8, 128, 256))
+    assert blockwise._block_shape(queries, keys) == (8, 4, 128)
+    monkeypatch.setattr(compile, "has_gpu", lambda: True)
+    assert blockwise._block_shape(queries, keys) == (8, 63, 128)  # 4 of them, all alike
 
 
 def test_a_sequence_goes_by_blocks_and_a_look_with_prepared_keys_does_not(monkeypatch):
