@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -33,8 +34,7 @@ SIDES = (OURS, NO_XLA, KERAS, TORCH, COMPILED, DOT, OUR_LAYER, KERAS_LAYER)
 ALL_PAIRS_AT_ONCE = (KERAS, TORCH, COMPILED, KERAS_LAYER)
 SAME_CONTEXT = (OURS, NO_XLA, KERAS, TORCH, COMPILED)
 LONG = 4096
-# The sums, their tanh, its product with v, and gradients: what Keras' layer keeps in training.
-TENSORS_OF_PAIRS = 5
+TENSORS_OF_PAIRS = 5  # (B, Tq, Tv, units): what Keras' layer holds at a time, in training
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Settings:
     """Sequences."""
     units: int = 256
     """Width of queries, keys and values."""
+    calls: int = 10
+    """Forward passes, or training steps, of one turn; fewer where T is beyond 256."""
     repeats: int = 5
     """Turns of each side, after one that is not counted."""
     threads: int = 2
@@ -65,7 +67,7 @@ class Settings:
     """Measure the memory of this side only, in this process: what --memory starts."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "units", "repeats", "threads"):
+        for name in ("batch_size", "units", "calls", "repeats", "threads"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must be at least 1. Received: {getattr(self, name)}")
@@ -133,9 +135,12 @@ def measure(
 ) -> dict[str, tuple[float, float]]:
     """Prints one line a side; returns milliseconds and MiB of a training step, a sequence."""
     sides = {name: works(settings, name, length, batch_size) for name in names}
-    passes, contexts = take_turns({n: each[0] for n, each in sides.items()}, settings.repeats)
-    steps, _ = take_turns({n: each[1] for n, each in sides.items()}, settings.repeats)
-    columns = {"forward": medians(passes), "training step": medians(steps)}
+    columns, returned = {}, {}
+    for i, what in enumerate(("forward", "training step")):
+        calls = max(1, round(settings.calls * min(1.0, (256 / length) ** 2)))
+        turns = {name: turn(each[i], calls) for name, each in sides.items()}
+        seconds, returned[what] = take_turns(turns, settings.repeats)
+        columns[what] = {n: 1e3 * float(np.median(s)) / calls for n, s in seconds.items()}
     if settings.memory:
         columns["extra memory"] = {
             name: child_memory(settings, name, length, batch_size) for name in names
@@ -143,20 +148,17 @@ def measure(
     console.say(f"B {batch_size}, Tq = Tv = {length}, units {settings.units}:")
     for name in names:
         console.say(f"  {name:24}" + "".join(told(what, columns[what], name) for what in columns))
-    same = [contexts[name][0][0] for name in names if name in SAME_CONTEXT]
+    same = [returned["forward"][name][0][0] for name in names if name in SAME_CONTEXT]
     if len(same) > 1:
         difference = max(float(np.abs(each - same[0]).max()) for each in same[1:])
         console.say(f"  their contexts differ by {difference:.0e} at most")
-    extra = columns.get("extra memory", {})
-    return {
-        name: (milliseconds / batch_size, extra.get(name, float("nan")) / batch_size)
-        for name, milliseconds in columns["training step"].items()
-    }
+    steps, extra = columns["training step"], columns.get("extra memory", {})
+    return {n: (steps[n] / batch_size, extra.get(n, float("nan")) / batch_size) for n in names}
 
 
-def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
-    """In milliseconds."""
-    return {name: 1e3 * float(np.median(each)) for name, each in seconds.items()}
+def turn(work: Callable[[], Any], calls: int) -> Callable[[], Any]:
+    """Several calls, as in training, since the first after another's turn finds cold caches."""
+    return lambda: [work() for _ in range(calls)][-1]
 
 
 def told(what: str, column: Mapping[str, float], name: str) -> str:

@@ -217,17 +217,12 @@ class _BeamSearch:
     def _candidates(self, beam: _Beam, log_probs):
         """The 2K best continuations of each sentence: log-probabilities, tokens and parents.
 
-        At most one in K continuations of a hypothesis ends it, so K of them go on. The sums are
-        made of the best of each row only, which spares a copy of (N, V).
+        At most one in K continuations of a hypothesis ends it, so K of them go on.
         """
-        values, tokens = top_k(log_probs, min(2 * self.beam_width, log_probs.shape[-1]))  # (N, c)
-        each = values.shape[-1]
-        values = ops.reshape(values, (self.limits.batch_size, self.beam_width, each))
-        totals = ops.cast(values, "float32") + beam.log_probs[:, :, None]
-        flat = (self.limits.batch_size, self.beam_width * each)
-        count = min(2 * self.beam_width, self.beam_width * each)
-        totals, places = ops.top_k(ops.reshape(totals, flat), count)
-        return totals, pick(ops.reshape(ops.cast(tokens, "int32"), flat), places), places // each
+        size = log_probs.shape[-1]
+        count = min(2 * self.beam_width, self.beam_width * size)
+        totals, places = top_k(log_probs, count, beam.log_probs)
+        return totals, places % size, places // size
 
     def _cover(self, coverage, weights):
         if not self.ranking.coverage_penalty:

@@ -19,6 +19,22 @@ def test_top_k_is_that_of_keras_with_the_same_order_of_ties(size, k, ties):
     np.testing.assert_array_equal(places, expected_places)
 
 
+@pytest.mark.parametrize(("size", "k"), [(128, 7), (97, 5), (5, 15)])
+@pytest.mark.parametrize("ties", [True, False])
+def test_top_k_of_sums_is_that_of_all_sums(size, k, ties):
+    rng = np.random.default_rng(size)
+    so_far, log_probs = rng.normal(size=(11, 3)), rng.normal(size=(33, size))
+    if ties:
+        so_far, log_probs = so_far.round(), log_probs.round()
+    so_far[4, 1:] = -np.inf
+    so_far, log_probs = (ops.cast(each, "float32") for each in (so_far, log_probs))
+    sums, places = step.top_k(log_probs, k, so_far)
+    every = ops.reshape(so_far[:, :, None] + ops.reshape(log_probs, (11, 3, size)), (11, -1))
+    expected_sums, expected_places = ops.top_k(every, k)
+    np.testing.assert_array_equal(sums, expected_sums)
+    np.testing.assert_array_equal(places, expected_places)
+
+
 def test_blocks_divide_a_vocabulary():
     widths = [step.block_width(size) for size in (64, 8000, 7936, 990, 997)]
     assert widths == [64, 64, 64, 55, 997]
