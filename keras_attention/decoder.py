@@ -125,8 +125,9 @@ class AttentionDecoder(keras.layers.Layer):
             return masking.hold(now[1], (step.state, seen), (state, nothing))
 
         with self.cell.dropout_masks(inputs, state, training):
+            inputs = tuple(ops.swapaxes(each, 0, 1) for each in steps)
             state, stacked = loop.scan(
-                advance, state, tuple(ops.swapaxes(each, 0, 1) for each in steps), nothing
+                advance, state, inputs, nothing, self.non_trainable_variables
             )
         outputs, contexts, weights, trace = keras.tree.map_structure(
             lambda each: ops.swapaxes(each, 0, 1), stacked

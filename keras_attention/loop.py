@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 
-def scan(step, carry, inputs, output):
+def scan(step, carry, inputs, output, variables=()):
     """Runs `carry, output = step(carry, inputs[t])` for one t after another.
 
     Args:
@@ -20,16 +20,35 @@ def scan(step, carry, inputs, output):
         carry: The tree before the first step.
         inputs: Tensor of shape (T, …), or a tuple of such tensors.
         output: A tree of tensors shaped like the outputs of one step. Only its form matters.
+        variables: Variables that a step may assign to, as seed generators do. (JAX hands on only
+            what a loop carries, so there they are carried too.)
 
     Returns:
         The last carry, and the outputs of all steps, stacked to (T, …).
     """
     if keras.backend.backend() == "tensorflow":
         return _scan_tensorflow(step, carry, inputs, output)
-    (carry, _), (_, outputs) = ops.scan(
-        lambda pair, now: (step(pair[0], now),) * 2, (carry, output), inputs
-    )
+
+    def advance(kept, now):
+        carry, values, _ = kept
+        _assign(variables, values)
+        carry, outputs = step(carry, now)
+        return ((carry, [each.value for each in variables], outputs),) * 2
+
+    if keras.backend.backend() != "jax":
+        variables = ()
+    values = [each.value for each in variables]
+    try:
+        kept, (_, _, outputs) = ops.scan(advance, (carry, values, output), inputs)
+        carry, values, _ = kept
+    finally:  # Nothing that was traced stays in a variable.
+        _assign(variables, values)
     return carry, outputs
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def new_tape(length, row):

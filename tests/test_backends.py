@@ -18,9 +18,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     "masking normalizers alpha_entmax scores location attention local multi_head pooling cells "
-    "recurrent decoder loop losses migration hard score_function"
+    "recurrent decoder loop losses migration hard score_function glimpse"
 ).split()
-FILES = ["tests/test_contract.py", *(f"tests/keras_attention/test_{name}.py" for name in LAYERS)]
+FILES = [
+    "tests/test_contract.py",
+    "tests/test_masks_everywhere.py",
+    *(f"tests/keras_attention/test_{name}.py" for name in LAYERS),
+]
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

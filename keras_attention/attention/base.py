@@ -155,7 +155,8 @@ class BaseAttention(keras.layers.Layer):
         widths = memory.values.shape[-1], num_values
         nothing = (ops.zeros((batch_size, width), self.compute_dtype) for width in widths)
         turned = (ops.swapaxes(query, 0, 1), ops.swapaxes(mask, 0, 1))
-        state, stacked = loop.scan(look, state, turned, (*nothing, self.trace(state)))
+        output = (*nothing, self.trace(state))
+        state, stacked = loop.scan(look, state, turned, output, self.non_trainable_variables)
         *read, trace = keras.tree.map_structure(lambda each: ops.swapaxes(each, 0, 1), stacked)
         self.record(trace, in_time=False)
         return Attended(*read, state)

@@ -17,6 +17,10 @@ class Score(keras.layers.Layer):
         Scores of shape (B, Tq, Tv).
     """
 
+    def build(self, query_shape, key_shape):
+        """Makes the weights, of which there are none unless a subclass has some."""
+        del query_shape, key_shape
+
     def call(self, query, key, training=False):
         return self.score_sequence(query, self.project_key(key), training=training)
 

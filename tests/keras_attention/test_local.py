@@ -184,9 +184,6 @@ def test_a_predictive_alignment_has_no_state():
 class Avoiding(Score):
     """The dot product, less what was looked at last time."""
 
-    def build(self, query_shape, key_shape):
-        pass
-
     def score(self, query, keys, previous):
         scores = ops.matmul(query, ops.swapaxes(keys, 1, 2))
         return scores - 3.0 * ops.reshape(previous, ops.shape(scores))

@@ -179,9 +179,6 @@ def test_a_decoder_may_read_a_context_of_any_width(attentional_units):
 class Avoiding(Score):
     """The dot product, less what was looked at last time."""
 
-    def build(self, query_shape, key_shape):
-        pass
-
     def score(self, query, keys, previous):
         scores = ops.matmul(query, ops.swapaxes(keys, 1, 2))
         return scores - 3.0 * ops.reshape(previous, ops.shape(scores))

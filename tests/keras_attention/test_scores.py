@@ -14,6 +14,7 @@ from keras_attention import (
     DotScore,
     NetworkScore,
     Score,
+    SoftAttention,
 )
 from tests import reference
 
@@ -188,6 +189,8 @@ def test_a_score_of_ones_own_defines_one_method():
 
     scores = Distance()(np.zeros((1, 1, 2)), np.array([[[1.0, 2.0], [0.0, -5.0]]]))
     assert ops.convert_to_numpy(scores).tolist() == [[[-3.0, -5.0]]]
+    layer = SoftAttention(Distance())
+    assert layer(np.zeros((1, 1, 2)), np.zeros((1, 3, 4))[..., :2]).shape == (1, 1, 2)
 
     class Silent(Score):
         pass
