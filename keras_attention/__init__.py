@@ -1,6 +1,7 @@
 """Attention layers for Keras 3."""
 
 from keras_attention import (
+    addressing,
     losses,
     masking,
     migration,
@@ -17,10 +18,25 @@ from keras_attention.attention import (
     SoftAttention,
 )
 from keras_attention.decoder import AttentionDecoder, Decoded
+from keras_attention.glimpse import (
+    Glimpsed,
+    GlimpseNetwork,
+    LocationSampler,
+    RecurrentAttention,
+    Retina,
+)
 from keras_attention.hard import HardAttention
 from keras_attention.local import LocalAttention
+from keras_attention.memory_addressing import (
+    LinearStart,
+    MemoryAddressing,
+    RemovableSoftmax,
+    SentenceEmbedding,
+    TimeWords,
+)
 from keras_attention.multi_head import MultiHeadAttention
 from keras_attention.normalizers import AlphaEntmax
+from keras_attention.ntm import NTMCell
 from keras_attention.pooling import FeedForwardAttention
 from keras_attention.recurrent import AttentionCell, AttentionState, AttentionStep
 from keras_attention.scores import (
@@ -32,6 +48,7 @@ from keras_attention.scores import (
     NetworkScore,
     Score,
 )
+from keras_attention.stack import StackCell
 
 __version__ = "0.1.0"
 
@@ -51,13 +68,26 @@ __all__ = [
     "DotAttention",
     "DotScore",
     "FeedForwardAttention",
+    "GlimpseNetwork",
+    "Glimpsed",
     "HardAttention",
+    "LinearStart",
     "LocalAttention",
     "LocationAwareScore",
+    "LocationSampler",
+    "MemoryAddressing",
     "MultiHeadAttention",
+    "NTMCell",
     "NetworkScore",
+    "RecurrentAttention",
+    "RemovableSoftmax",
+    "Retina",
     "Score",
+    "SentenceEmbedding",
     "SoftAttention",
+    "StackCell",
+    "TimeWords",
+    "addressing",
     "losses",
     "masking",
     "migration",

@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     "masking normalizers alpha_entmax scores location attention local multi_head pooling cells "
-    "recurrent decoder loop losses migration hard score_function glimpse"
+    "recurrent decoder loop losses migration hard score_function glimpse "
+    "memory_addressing ntm stack"
 ).split()
 FILES = [
     "tests/test_contract.py",

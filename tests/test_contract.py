@@ -17,13 +17,23 @@ from keras_attention import (
     DotAttention,
     DotScore,
     FeedForwardAttention,
+    GlimpseNetwork,
     HardAttention,
     LocalAttention,
     LocationAwareScore,
+    LocationSampler,
+    MemoryAddressing,
     MultiHeadAttention,
     NetworkScore,
+    NTMCell,
+    RecurrentAttention,
+    RemovableSoftmax,
+    Retina,
     Score,
+    SentenceEmbedding,
     SoftAttention,
+    StackCell,
+    TimeWords,
     normalizers,
 )
 from tests import contract, contract_export
@@ -171,6 +181,97 @@ DRAWS = {
 }
 
 
+VISION = {
+    "one_by_one": None,
+    "without": {
+        "steps_are_the_sequence": "it decides by itself how often it looks",
+        **{clause.__name__: "an image has no mask" for clause in contract.contract_masks.CLAUSES},
+    },
+}
+VISION_DRAWS = {**VISION, "without": {**VISION["without"], **DRAWS}}
+
+
+def glimpsed(layer, inputs):
+    return layer(**inputs)._asdict()
+
+
+def glimpser(cell, **options):
+    network, sampler = GlimpseNetwork(5, 3), LocationSampler(std=0.3)
+    return RecurrentAttention(Retina(3, scales=1), network, cell, sampler, **options)
+
+
+def answered(layer, inputs, value_mask=None, **riding):
+    """With the mean weights of the hops."""
+    query, memory = inputs["query"], inputs["value"]
+    if value_mask is not None:
+        riding = {"memory_mask": value_mask}
+    answer, weights = layer(query, memory, **riding, return_attention_scores=True)
+    return {"context": answer, "weights": keras.ops.mean(weights, axis=1)}
+
+
+def spoken(layer, inputs):
+    """Of words, which are whole numbers; times numbers that gradients can go through."""
+    told = keras.ops.cast(inputs["told"], layer.compute_dtype)
+    words = keras.ops.cast(keras.ops.abs(told) * 3.0, "int32") % 10
+    vectors = keras.ops.cast(layer(words), layer.compute_dtype)
+    return {"vectors": vectors * keras.ops.sum(told, axis=-1, keepdims=True)}
+
+
+SENTENCES = {
+    "inputs": {"told": (B, 4, 3)},
+    "call": spoken,
+    "one_by_one": None,
+    "without": {
+        "steps_are_the_sequence": "it has no steps",
+        **{
+            clause.__name__: "it takes no mask: word 0 is none"
+            for clause in contract.contract_masks.CLAUSES
+        },
+    },
+}
+MEMORY = {
+    "inputs": {"query": (B, Dq), "value": (B, Tv, Dv)},
+    "masks": {"value_mask": ("value",)},
+    "call": answered,
+    "one_by_one": None,
+    "without": {
+        "steps_are_the_sequence": "there is one question",
+        "nothing_to_look_at": "then the answer is the question: see test_memory_addressing.py",
+    },
+}
+
+
+def run(layer, inputs):
+    """A cell over time, in Keras' `RNN`, with all its last states."""
+    outputs, *states = layer(inputs["sequence"])
+    return {"outputs": outputs, **{f"state_{i}": state for i, state in enumerate(states)}}
+
+
+def run_one_by_one(layer, inputs):
+    states = layer.cell.get_initial_state(batch_size=len(inputs["sequence"]))
+    outputs = []
+    for now in keras.ops.unstack(keras.ops.convert_to_tensor(inputs["sequence"]), axis=1):
+        output, states = layer.cell(now, states)
+        outputs.append(output)
+    named = {f"state_{i}": state for i, state in enumerate(states)}
+    return {"outputs": keras.ops.stack(outputs, axis=1), **named}
+
+
+def over_time(cell):
+    return keras.layers.RNN(cell, return_sequences=True, return_state=True)
+
+
+MACHINE = {
+    "inputs": {"sequence": (B, 4, 3)},
+    "call": run,
+    "one_by_one": run_one_by_one,
+    "without": {
+        clause.__name__: "`keras.layers.RNN` holds the states of a machine at masked steps"
+        for clause in contract.contract_masks.CLAUSES
+    },
+}
+
+
 def concat():
     return keras.Sequential([keras.layers.Dense(5, "tanh"), keras.layers.Dense(1, use_bias=False)])
 
@@ -279,6 +380,58 @@ ROWS = {
         lambda: HardAttention(LocationAwareScore(5, 2, 3), normalizer=AlphaEntmax(1.2)),
         **{**NO_KEY, "without": DRAWS},
     ),
+    "sentence, bag of words": Row(
+        SentenceEmbedding, lambda: SentenceEmbedding(10, 5, position_encoding=False), **SENTENCES
+    ),
+    "sentence, position encoding": Row(
+        SentenceEmbedding, lambda: SentenceEmbedding(10, 5), **SENTENCES
+    ),
+    "time words": Row(TimeWords, lambda: TimeWords(10, 7), **SENTENCES),
+    "NTM, LSTM, several heads": Row(
+        NTMCell,
+        lambda: over_time(NTMCell(keras.layers.LSTMCell(5), 7, 3, num_reads=2, num_writes=2)),
+        **MACHINE,
+    ),
+    "NTM, feed-forward, learned memory": Row(
+        NTMCell,
+        lambda: over_time(
+            NTMCell(
+                keras.layers.Dense(5, "tanh"),
+                7,
+                3,
+                max_shift=2,
+                memory_initializer="glorot_uniform",
+                trainable_memory=True,
+                initial_weighting="focused",
+                shift_bias=1.0,
+                gate_bias=-2.0,
+            )
+        ),
+        **MACHINE,
+    ),
+    "stack": Row(StackCell, lambda: over_time(StackCell(5, 2, 4)), **MACHINE),
+    "stack, keeping, recurrent": Row(
+        StackCell, lambda: over_time(StackCell(5, 3, 4, keep=True, recurrent=True)), **MACHINE
+    ),
+    "removable softmax": Row(RemovableSoftmax, RemovableSoftmax, **NORMALIZER),
+    "memory, adjacent": Row(
+        MemoryAddressing, lambda: MemoryAddressing(keras.layers.Dense(Dq), 3), **MEMORY
+    ),
+    "memory, layer-wise": Row(
+        MemoryAddressing,
+        lambda: MemoryAddressing(keras.layers.Dense(Dq, use_bias=False), 2, "layer_wise"),
+        **MEMORY,
+    ),
+    "memory, no tying": Row(
+        MemoryAddressing,
+        lambda: MemoryAddressing(keras.layers.Dense(Dq, use_bias=False), 2, "none"),
+        **MEMORY,
+    ),
+    "memory, keys and values": Row(
+        MemoryAddressing,
+        lambda: MemoryAddressing(num_hops=2),
+        **{**MEMORY, "inputs": {"query": (B, Dv), "value": (B, Tv, Dv)}},
+    ),
     "feed-forward": Row(FeedForwardAttention, FeedForwardAttention, **POOLING),
     "feed-forward, hidden layer, dropping": Row(
         FeedForwardAttention,
@@ -375,6 +528,42 @@ ROWS = {
             "one_by_one": with_states_in(decode_one_by_one),
             "without": DRAWS,
         },
+    ),
+    "retina": Row(
+        Retina,
+        lambda: Retina(3, scales=2),
+        inputs={"image": (B, 7, 5, 2), "location": (B, 2)},
+        call=lambda layer, inputs: {"patches": layer(**inputs)},
+        **VISION,
+    ),
+    "glimpse network": Row(
+        GlimpseNetwork,
+        lambda: GlimpseNetwork(7, hidden_units=5),
+        inputs={"patches": (B, 2, 3, 3, 1), "location": (B, 2)},
+        call=lambda layer, inputs: {"glimpse": layer(**inputs)},
+        **VISION,
+    ),
+    "location sampler": Row(
+        LocationSampler,
+        lambda: LocationSampler(std=0.3),
+        inputs={"features": (B, Tq, Dq)},
+        call=lambda layer, inputs: {"location": layer(**inputs)},
+        **VISION_DRAWS,
+    ),
+    # Between pixels, as at first the middle of an image of even size is, patches have derivatives.
+    "recurrent attention": Row(
+        RecurrentAttention,
+        lambda: glimpser(keras.layers.SimpleRNNCell(7, "relu"), num_glimpses=3),
+        inputs={"image": (B, 8, 6, 2)},
+        call=glimpsed,
+        **VISION_DRAWS,
+    ),
+    "recurrent attention, LSTM, several objects": Row(
+        RecurrentAttention,
+        lambda: glimpser(keras.layers.LSTMCell(7), num_glimpses=2, num_objects=3),
+        inputs={"image": (B, 8, 6, 1)},
+        call=glimpsed,
+        **VISION_DRAWS,
     ),
     "decoder, dropping, input feeding": Row(
         AttentionDecoder,

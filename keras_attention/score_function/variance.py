@@ -150,7 +150,7 @@ def _measure(probe, x, y, sample_weight, repeats):
         probe(x)  # builds the estimator
         moments.build(probe.trainable_variables)
     for each in (*moments.sums, *moments.squares):
-        each.assign(ops.zeros_like(each))
+        each.assign(ops.zeros(each.shape, each.dtype))
     states = [ops.convert_to_numpy(each) for each in probe.non_trainable_variables]
     for _ in range(repeats):
         probe.train_on_batch(x, y, sample_weight)

@@ -66,7 +66,7 @@ def test_with_scaled_dot_products_it_is_the_transformers(masks):
     theirs = keras.layers.MultiHeadAttention(
         H, KEY_DIM, VALUE_DIM, output_shape=OUTPUT_DIM, flash_attention=False
     )
-    theirs(QUERY, VALUE, KEY)
+    theirs.build(QUERY.shape, VALUE.shape, KEY.shape)  # Their call fails on JAX (Keras 3.15.1).
     theirs.set_weights(
         [w.reshape(v.shape) for w, v in zip(layer.get_weights(), theirs.weights, strict=True)]
     )
