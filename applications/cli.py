@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TASKS = {
     "translation": "applications.translation.train:TASK",
+    "captioning": "applications.captioning.train:TASK",
+    "recognition": "applications.recognition.train:TASK",
 }
 """The name of each task and where its `Task` object is; imported when it is asked for."""
 

@@ -195,9 +195,13 @@ def glimpsed(layer, inputs):
     return layer(**inputs)._asdict()
 
 
-def glimpser(cell, **options):
+def glimpser(cell, channels, **options):
+    """Looks beside the middle first, where nothing that the glimpse network sees is exactly 0."""
     network, sampler = GlimpseNetwork(5, 3), LocationSampler(std=0.3)
-    return RecurrentAttention(Retina(3, scales=1), network, cell, sampler, **options)
+    layer = RecurrentAttention(Retina(3, scales=2), network, cell, sampler, **options)
+    layer.build((None, 8, 6, channels))
+    sampler.mean.bias.assign([0.3, -0.2])
+    return layer
 
 
 def answered(layer, inputs, value_mask=None, **riding):
@@ -550,17 +554,16 @@ ROWS = {
         call=lambda layer, inputs: {"location": layer(**inputs)},
         **VISION_DRAWS,
     ),
-    # Between pixels, as at first the middle of an image of even size is, patches have derivatives.
     "recurrent attention": Row(
         RecurrentAttention,
-        lambda: glimpser(keras.layers.SimpleRNNCell(7, "relu"), num_glimpses=3),
+        lambda: glimpser(keras.layers.SimpleRNNCell(7, "relu"), 2, num_glimpses=3),
         inputs={"image": (B, 8, 6, 2)},
         call=glimpsed,
         **VISION_DRAWS,
     ),
     "recurrent attention, LSTM, several objects": Row(
         RecurrentAttention,
-        lambda: glimpser(keras.layers.LSTMCell(7), num_glimpses=2, num_objects=3),
+        lambda: glimpser(keras.layers.LSTMCell(7), 1, num_glimpses=2, num_objects=3),
         inputs={"image": (B, 8, 6, 1)},
         call=glimpsed,
         **VISION_DRAWS,

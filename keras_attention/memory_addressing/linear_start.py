@@ -29,7 +29,7 @@ class RemovableSoftmax(keras.layers.Layer):
     >>> normalizer = RemovableSoftmax()
     >>> normalizer(keras.ops.zeros((1, 2))).numpy().tolist()
     [[0.5, 0.5]]
-    >>> normalizer.linear.assign(True)
+    >>> _ = normalizer.linear.assign(True)
     >>> normalizer(keras.ops.zeros((1, 2))).numpy().tolist()
     [[0.0, 0.0]]
 

@@ -18,6 +18,7 @@ from applications.training import console, run
 from tests.applications.tiny import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
+KNOWN = ", ".join([*cli.TASKS, "tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,8 @@ def test_every_command_has_help(command):
     [
         ([], "a command is missing: expected one of train, evaluate, predict, visualize, "),
         (["tarin"], "unknown command: expected one of train, evaluate, "),
-        (["train"], "train: a task is missing: expected one of translation, tiny."),
-        (["train", "tyni"], "unknown task: expected one of translation, tiny. Received: tyni"),
+        (["train"], f"train: a task is missing: expected one of {KNOWN}."),
+        (["train", "tyni"], f"unknown task: expected one of {KNOWN}. Received: tyni"),
         (["train", "tiny", "--uints", "3"], "Unrecognized options: --uints, 3 (did you mean"),
         (["train", "tiny", "--units", "x"], "Error parsing --units: invalid literal for int()"),
         (["train", "tiny", "--units"], "Missing value for argument '--units'."),

@@ -1,0 +1,100 @@
+"""The captioning task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from applications.captioning.config import PRESETS, CaptioningConfig, CaptioningExport
+from applications.training.task import Task
+
+
+class CaptioningTask(Task[CaptioningConfig]):
+    """Pictures to sentences, with what each word looked at."""
+
+    name = "captioning"
+    presets = PRESETS
+    monitor = "val_cider_d"
+    monitor_mode = "max"
+    export_options = CaptioningExport
+
+    def datasets(self, config, epoch):
+        from applications.captioning import data
+
+        return data.datasets(config, epoch)
+
+    def save_facts(self, facts, folder):
+        from applications.captioning import data
+
+        data.save_facts(facts, folder)
+
+    def load_facts(self, folder):
+        from applications.captioning import data
+
+        return data.load_facts(folder)
+
+    def build(self, config, facts):
+        from applications.captioning import model
+
+        return model.build(config, facts)
+
+    def callbacks(self, config, datasets):
+        import keras
+
+        from applications.captioning.evaluation import DescribeValidation
+        from applications.training.schedules import cosine
+
+        schedule = cosine(config.learning_rate, config.epochs)
+        callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
+        if config.average > 0.0:
+            callbacks += [
+                keras.callbacks.SwapEMAWeights(),
+                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            ]
+        return [
+            *callbacks,
+            DescribeValidation(datasets.facts, datasets.examples.validation, config),
+        ]
+
+    def evaluate(self, model, datasets, config):
+        from applications.captioning import evaluation
+
+        found = self._describer(model, datasets.facts, config).all(datasets.examples.test.arrays)
+        return evaluation.evaluate(found, datasets.examples)
+
+    def figures(self, model, datasets, config, folder):
+        from applications.captioning import figures
+
+        test = datasets.examples.test
+        found = self._describer(model, datasets.facts, config).all(test.arrays[: len(test.shown)])
+        figures.draw(found, test, folder)
+
+    def predict(self, model, facts, config, lines):
+        """Captions the image file that each line names."""
+        from applications.captioning import pictures
+        from applications.captioning.sources import Source
+
+        describe = self._describer(model, facts, config)
+        for line in lines:
+            path = Path(line)
+            image = pictures.pixels(Source(line, path.read_bytes, ()), facts.pictures)
+            yield describe.all(facts.pictures.encode(image))[0].caption
+
+    def signatures(self, model, facts, config, options):
+        from applications.captioning import caption
+        from applications.captioning.model import captioner_of
+
+        return caption.signatures(captioner_of(model), facts, options)
+
+    def _describer(self, model, facts, config):
+        from applications.captioning.caption import Describe
+        from applications.captioning.model import captioner_of
+
+        options = CaptioningExport(
+            beam_width=config.beam_width,
+            length_penalty=config.length_penalty,
+            max_length=config.max_length,
+        )
+        return Describe(captioner_of(model), facts, options)
+
+
+TASK = CaptioningTask()

@@ -1,0 +1,79 @@
+"""Pictures are put into a canvas where it is said that they are."""
+
+import numpy as np
+import pytest
+
+from applications.recognition.images import Images
+from applications.recognition.scenes import Layout
+from applications.training.errors import UserError
+
+COUNT, HEIGHT, WIDTH = 60, 7, 5
+draw = np.random.default_rng(5)
+IMAGES = Images(
+    draw.integers(1, 256, (COUNT, HEIGHT, WIDTH, 2)).astype(np.uint8),
+    np.arange(COUNT, dtype=np.int32),
+)
+
+
+def compose(seed=0, **options):
+    layout = Layout(**{"canvas": 23, "clutter": 0, "num_objects": 1, **options})
+    layout.check(IMAGES)
+    rng = np.random.default_rng(seed)
+    return layout.compose(IMAGES, layout.choose(IMAGES, rng), rng)
+
+
+def test_without_a_canvas_pictures_stay_as_they_are():
+    scenes = compose(canvas=0)
+    np.testing.assert_array_equal(scenes.images, IMAGES.pixels[scenes.labels[:, 0]])
+    assert (scenes.boxes == [0, 0, HEIGHT, WIDTH]).all()
+    assert sorted(scenes.labels[:, 0]) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("num_objects", [1, 3])
+def test_each_box_holds_its_picture_and_the_rest_is_black(num_objects):
+    scenes = compose(num_objects=num_objects)
+    assert scenes.labels.shape == (COUNT, num_objects)
+    for image, labels, boxes in zip(*scenes, strict=True):
+        rest = image.copy()
+        for label, (top, left, bottom, right) in zip(labels, boxes, strict=True):
+            np.testing.assert_array_equal(image[top:bottom, left:right], IMAGES.pixels[label])
+            rest[top:bottom, left:right] = 0
+        assert not rest.any()
+        assert (boxes[1:, 1] >= boxes[:-1, 3]).all()  # from left to right, without overlap
+
+
+def test_pictures_are_put_anywhere():
+    corners = np.concatenate([compose(seed).boxes[:, 0, :2] for seed in range(20)])
+    for axis, last in enumerate((23 - HEIGHT, 23 - WIDTH)):
+        assert set(corners[:, axis]) == set(range(last + 1))
+
+
+def test_clutter_is_strewn_over_the_canvas():
+    plain, cluttered = compose(), compose(clutter=4)
+    side = 2 * HEIGHT // 7
+    added = cluttered.images.astype(int) - plain.images
+    assert (added >= 0).all()
+    pixels = (added.max(axis=-1) > 0).sum(axis=(1, 2))
+    assert pixels.max() == 4 * side**2 and pixels.min() >= side**2 - 1
+    assert (added[:, :, :, 0].sum(axis=0) > 0).mean() > 0.8  # everywhere, over many scenes
+    np.testing.assert_array_equal(plain.boxes, cluttered.boxes)
+
+
+def test_what_adds_up_to_more_than_white_is_white():
+    bright = Images(np.full((COUNT, HEIGHT, WIDTH, 1), 200, np.uint8), IMAGES.labels)
+    layout, rng = Layout(9, 9, 1), np.random.default_rng(0)
+    images = layout.compose(bright, layout.choose(bright, rng), rng).images
+    assert set(np.unique(images)) == {0, 200, 255}
+
+
+def test_the_same_seed_gives_the_same_scenes():
+    for first, again in zip(compose(3, clutter=2), compose(3, clutter=2), strict=True):
+        np.testing.assert_array_equal(first, again)
+    assert (compose(3).boxes != compose(4).boxes).any()
+
+
+def test_a_canvas_that_is_too_small_is_refused():
+    with pytest.raises(UserError, match="--canvas must be at least 7, for 1 pictures of 7 by 5"):
+        compose(canvas=6)
+    with pytest.raises(UserError, match="must be at least 15, for 3 pictures .* Received: 14"):
+        compose(canvas=14, num_objects=3)
