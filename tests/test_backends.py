@@ -1,7 +1,8 @@
 """The layers on Keras' other backends, where one is installed.
 
-A process has one backend, so each runs in a child, which skips what is TensorFlow's own: gradients,
-XLA and SavedModels. `KERAS_BACKEND=jax python -m pytest` with these files does the same by hand.
+A process has one backend, so tests run in children, which skip what is TensorFlow's own: gradients,
+XLA and SavedModels. `KERAS_BACKEND=jax python -m pytest FILE` does the same by hand. Each file has
+a child of its own, since JAX crashes where one process compiles too much.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ FILES = [
 ]
 
 
+@pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_layers_pass_on(backend):
+def test_layers_pass_on(backend, path):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("started from TensorFlow only, as each backend gets a process of its own")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
