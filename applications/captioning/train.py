@@ -38,22 +38,12 @@ class CaptioningTask(Task[CaptioningConfig]):
         return model.build(config, facts)
 
     def callbacks(self, config, datasets):
-        import keras
-
         from applications.captioning.evaluation import DescribeValidation
-        from applications.training.schedules import cosine
+        from applications.training import schedules
 
-        schedule = cosine(config.learning_rate, config.epochs)
-        callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
-        if config.average > 0.0:
-            callbacks += [
-                keras.callbacks.SwapEMAWeights(),
-                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            ]
-        return [
-            *callbacks,
-            DescribeValidation(datasets.facts, datasets.examples.validation, config),
-        ]
+        callbacks = schedules.callbacks(config.learning_rate, config.epochs, config.average)
+        validation = datasets.examples.validation
+        return [*callbacks, DescribeValidation(datasets.facts, validation, config)]
 
     def evaluate(self, model, datasets, config):
         from applications.captioning import evaluation

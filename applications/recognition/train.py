@@ -38,18 +38,13 @@ class RecognitionTask(Task[RecognitionConfig]):
         return model.build(config, facts)
 
     def callbacks(self, config, datasets):
-        import keras
-
         from applications.recognition.model import LowerSpread
-        from applications.training.schedules import cosine
+        from applications.training import schedules
 
-        schedule = cosine(config.learning_rate, config.epochs)
-        callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
+        callbacks = schedules.callbacks(config.learning_rate, config.epochs, config.average)
         if config.attention == "learned":
             stds = config.location_std, config.last_location_std
             callbacks.append(LowerSpread(*stds, config.epochs))
-        if config.average > 0.0:
-            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         return callbacks
 
     def evaluate(self, model, datasets, config):

@@ -1,4 +1,4 @@
-"""How the learning rate moves, as functions of the epoch alone, so that a resumed run agrees."""
+"""How the learning rate moves and weights are averaged, so that a resumed run agrees."""
 
 from __future__ import annotations
 
@@ -19,3 +19,17 @@ def cosine(learning_rate: float, epochs: int, lowest: float = 0.02) -> Callable[
         )
 
     return at
+
+
+def callbacks(learning_rate: float, epochs: int, average: float) -> list:
+    """Those of the cosine, and, unless `average` is 0, of evaluation with averaged weights.
+
+    One callback swaps the weights for all that looks at them: validation, what comes after it at an
+    epoch's end, and the end of training. A second would swap them back.
+    """
+    import keras
+
+    schedule = keras.callbacks.LearningRateScheduler(cosine(learning_rate, epochs))
+    if average == 0.0:
+        return [schedule]
+    return [schedule, keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]

@@ -36,18 +36,10 @@ class TranslationTask(Task[TranslationConfig]):
         return model.build(config, facts)
 
     def callbacks(self, config, datasets):
-        import keras
-
-        from applications.training.schedules import cosine
+        from applications.training import schedules
         from applications.translation.evaluation import TranslateValidation
 
-        schedule = cosine(config.learning_rate, config.epochs)
-        callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
-        if config.average > 0.0:
-            callbacks += [
-                keras.callbacks.SwapEMAWeights(),
-                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            ]
+        callbacks = schedules.callbacks(config.learning_rate, config.epochs, config.average)
         validation = datasets.examples.validation
         return [*callbacks, TranslateValidation(datasets.facts, validation, config)]
 

@@ -6,12 +6,13 @@ import keras
 from keras import ops
 
 from keras_attention import normalizers
+from keras_attention.normalizers.layer import Normalizer
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
 
 @register
-class RemovableSoftmax(keras.layers.Layer):
+class RemovableSoftmax(Normalizer):
     """A softmax, or while `linear` is `True`, the scores themselves as weights.
 
     `linear` is a variable of the layer: it can be assigned to in training without tracing anything
@@ -38,23 +39,14 @@ class RemovableSoftmax(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.supports_masking = True
-        # Made here, as no layer that is handed a normaliser need know whether it is to be built.
         self.linear = self.add_weight(
             shape=(), dtype="bool", initializer="zeros", trainable=False, name="linear"
         )
-
-    def __call__(self, scores, mask=None, **kwargs):
-        # Where there is no mask, Keras would fill in the one that rides on the scores, over rows.
-        return super().__call__(scores, mask=True if mask is None else mask, **kwargs)
 
     def call(self, scores, mask=True):
         plain = ops.where(mask, scores, ops.zeros_like(scores))
         is_linear = ops.convert_to_tensor(self.linear)
         return ops.where(is_linear, plain, normalizers.softmax(scores, mask))
-
-    def compute_mask(self, scores, mask=None):
-        return None  # What is masked are weights, which are 0, and not outputs.
 
 
 class LinearStart(keras.callbacks.Callback):

@@ -8,6 +8,7 @@ import numbers
 import keras
 from keras import ops
 
+from keras_attention.normalizers.layer import Normalizer
 from keras_attention.normalizers.precision import at_least_float32, below_zero, finish
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -52,7 +53,7 @@ def alpha_entmax(scores, mask=None, alpha=1.5):
 
 
 @register
-class AlphaEntmax(keras.layers.Layer):
+class AlphaEntmax(Normalizer):
     """The alpha-entmax with a learned alpha: each layer finds how sparse it wants to be.
 
     `weights_j = max(0, (alpha - 1) scores_j - tau)^(1 / (alpha - 1))`,
@@ -90,9 +91,7 @@ class AlphaEntmax(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         _check_above_one(alpha)
         self.alpha = alpha
-        self.supports_masking = True
         rate = alpha - 1.0
-        # Made here, as no layer that is handed a normaliser need know whether it is to be built.
         self.raw_alpha = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(rate + math.log(-math.expm1(-rate))),
@@ -105,15 +104,8 @@ class AlphaEntmax(keras.layers.Layer):
         """What alpha is by now, a scalar tensor."""
         return 1.0 + self._rate()
 
-    def __call__(self, scores, mask=None, **kwargs):
-        # Where there is no mask, Keras would fill in the one that rides on the scores, over rows.
-        return super().__call__(scores, mask=True if mask is None else mask, **kwargs)
-
     def call(self, scores, mask=True):
         return _normalize(scores, mask, self._rate())
-
-    def compute_mask(self, scores, mask=None):
-        return None  # What is masked are weights, which are 0, and not outputs.
 
     def _rate(self):
         """alpha - 1, without the detour by 1, in which float32 would lose most of it."""

@@ -1,7 +1,10 @@
 """Learning rates by epoch."""
 
+import keras
+import numpy as np
 import pytest
 
+from applications.training import schedules
 from applications.training.schedules import cosine
 
 
@@ -13,3 +16,18 @@ def test_cosine_falls_from_the_rate_to_its_lowest():
 
 def test_one_epoch_has_the_full_rate():
     assert cosine(0.5, epochs=1)(0) == 0.5
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_validation_sees_the_weights_that_training_ends_with(average):
+    """The averaged ones, or those that there are."""
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(64, 3)), draw.normal(size=(64, 1))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    use = {"use_ema": average > 0.0, "ema_momentum": average or 0.99}
+    model.compile(keras.optimizers.Adam(0.1, **use), "mse")
+    callbacks = schedules.callbacks(0.1, 2, average)
+    fit = model.fit(
+        x, y, validation_data=(x, y), epochs=2, batch_size=8, callbacks=callbacks, verbose=0
+    )
+    assert fit.history["val_loss"][-1] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
-
-from applications.captioning import scenes  # noqa: E402
+from applications.captioning import scenes
 
 
 @pytest.fixture(scope="module")
