@@ -57,6 +57,9 @@ class AttentionCell(keras.layers.Layer):
     `s_t = cell([input_t ; output_{t-1}], s_{t-1})`, `context_t, weights_t = attend(s_t)`,
     `output_t = activation(W [context_t ; s_t])`
 
+    With `input_feeding=False`, `s_t = cell(input_t, s_{t-1})`: the cell never learns what was read,
+    and so each output has to be read at its own step.
+
     Args:
         cell: A Keras RNN cell: `GRUCell`, `LSTMCell`, `SimpleRNNCell`, or `StackedRNNCells`, of
             which the topmost asks.
@@ -64,6 +67,7 @@ class AttentionCell(keras.layers.Layer):
         attentional_units: Width of Luong's attentional vector; `None` for Bahdanau's order.
         attentional_activation: What that vector goes through, in Luong's order. The paper's is
             "tanh".
+        input_feeding: In Luong's order, whether the cell sees the last output.
 
     Call arguments:
         inputs: Tensor of shape (N, D), the input of this step.
@@ -85,11 +89,19 @@ class AttentionCell(keras.layers.Layer):
     (TensorShape([2, 7]), TensorShape([2, 4]), TensorShape([2, 11]))
 
     Reference: Bahdanau, Cho & Bengio, 2014, https://arxiv.org/abs/1409.0473 (eqs. 4 to 6); Luong,
-    Pham & Manning, 2015, https://arxiv.org/abs/1508.04025 (eq. 5, section 3.3).
+    Pham & Manning, 2015, https://arxiv.org/abs/1508.04025 (eq. 5, section 3.3); Lu, Xiong, Parikh
+    & Socher, 2017, Knowing When to Look, https://arxiv.org/abs/1612.01887 (section 2.2, which feeds
+    nothing back).
     """
 
     def __init__(
-        self, cell, attention, attentional_units=None, attentional_activation="tanh", **kwargs
+        self,
+        cell,
+        attention,
+        attentional_units=None,
+        attentional_activation="tanh",
+        input_feeding=True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if not (hasattr(cell, "state_size") and hasattr(cell, "get_initial_state")):
@@ -97,9 +109,15 @@ class AttentionCell(keras.layers.Layer):
                 "`cell` must be a Keras RNN cell, such as `keras.layers.GRUCell(256)`. "
                 f"Received: cell={cell!r}."
             )
+        if attentional_units is None and not input_feeding:
+            raise ValueError(
+                "`input_feeding=False` needs `attentional_units`: without them, the cell is fed "
+                "with what is read. Received: attentional_units=None."
+            )
         self.cell = cell
         self.attention = attention
         self.attentional_units = attentional_units
+        self.input_feeding = input_feeding
         self.attentional_activation = keras.activations.get(attentional_activation)
         if attentional_units is not None:
             self.attentional = keras.layers.Dense(
@@ -114,6 +132,7 @@ class AttentionCell(keras.layers.Layer):
         units = self._top_units()
         self.context_width = self.attention.context_width(units, value_shape[-1])
         fed = self.context_width if self.attentional_units is None else self.attentional_units
+        fed = fed if self.input_feeding else 0
         self.inputs_width, self.cell_width = inputs_shape[-1], inputs_shape[-1] + fed
         self.output_size = units if self.attentional_units is None else self.attentional_units
         if not self.cell.built:
@@ -153,7 +172,7 @@ class AttentionCell(keras.layers.Layer):
             lambda state: ops.cast(state, self.compute_dtype), list(cell_state)
         )
         feed = ()
-        if self.attentional_units is not None:
+        if self.attentional_units is not None and self.input_feeding:
             feed = ops.zeros((batch_size, self.attentional_units), dtype=self.compute_dtype)
         return AttentionState(cell_state, feed, self.attention.initial_state(memory))
 
@@ -206,16 +225,17 @@ class AttentionCell(keras.layers.Layer):
         hidden, cell_state = self._update(inputs, state.feed, memory, state.cell, training)
         context, weights, attention = self._look(hidden, memory, state.attention, training)
         output = self.attentional(ops.concatenate([context, hidden], axis=-1))
-        return AttentionStep(
-            output, context, weights, AttentionState(cell_state, output, attention)
-        )
+        feed = output if self.input_feeding else ()
+        return AttentionStep(output, context, weights, AttentionState(cell_state, feed, attention))
 
     def _update(self, inputs, fed, memory, cell_state, training):
         """The cell's step on inputs that `project` has seen, and on what is fed in beside them."""
         if cells.can_split(self.cell):
-            projected = inputs + ops.matmul(fed, memory.cell.fed_kernel)
+            projected = (
+                inputs + ops.matmul(fed, memory.cell.fed_kernel) if self.input_feeding else inputs
+            )
             return cells.update(self.cell, memory.cell, projected, cell_state)
-        both = ops.concatenate([inputs, fed], axis=-1)
+        both = ops.concatenate([inputs, fed], axis=-1) if self.input_feeding else inputs
         return self.cell(both, cell_state, training=training)
 
     def _look(self, hidden, memory, state, training):
@@ -248,6 +268,7 @@ class AttentionCell(keras.layers.Layer):
             "attention": keras.saving.serialize_keras_object(self.attention),
             "attentional_units": self.attentional_units,
             "attentional_activation": keras.activations.serialize(self.attentional_activation),
+            "input_feeding": self.input_feeding,
         }
 
     @classmethod

@@ -197,7 +197,7 @@ def glimpsed(layer, inputs):
 
 def glimpser(cell, channels, **options):
     """Looks beside the middle first, where nothing that the glimpse network sees is exactly 0."""
-    network, sampler = GlimpseNetwork(5, 3), LocationSampler(std=0.3)
+    network, sampler = GlimpseNetwork(5, 3, dropout=0.2), LocationSampler(std=0.3)
     layer = RecurrentAttention(Retina(3, scales=2), network, cell, sampler, **options)
     layer.build((None, 8, 6, channels))
     sampler.mean.bias.assign([0.3, -0.2])
@@ -489,6 +489,11 @@ ROWS = {
         ),
         **DECODER,
     ),
+    "decoder, LSTM, nothing fed back": Row(
+        AttentionDecoder,
+        lambda: decoder(keras.layers.LSTMCell(7), attentional_units=5, input_feeding=False),
+        **DECODER,
+    ),
     "decoder, SimpleRNN": Row(
         AttentionDecoder, lambda: decoder(keras.layers.SimpleRNNCell(7)), **DECODER
     ),
@@ -542,7 +547,7 @@ ROWS = {
     ),
     "glimpse network": Row(
         GlimpseNetwork,
-        lambda: GlimpseNetwork(7, hidden_units=5),
+        lambda: GlimpseNetwork(7, hidden_units=5, dropout=0.3),
         inputs={"patches": (B, 2, 3, 3, 1), "location": (B, 2)},
         call=lambda layer, inputs: {"glimpse": layer(**inputs)},
         **VISION,

@@ -33,7 +33,7 @@ class CaptioningConfig(TrainConfig):
     """File with the weights of a frozen encoder; without it, Keras downloads its own models'."""
     image_size: int = 224
     """Pictures are resized to a square of so many pixels a side; scenes are 64, whatever this."""
-    cnn_units: tuple[int, ...] = (32, 64, 96)
+    cnn_units: tuple[int, ...] = (16, 32, 64)
     """For --encoder cnn: widths of its blocks, each of which halves the picture."""
 
     attention: Literal["soft", "hard", "none"] = "soft"
@@ -41,6 +41,12 @@ class CaptioningConfig(TrainConfig):
     the picture, as before attention."""
     gate: bool = True
     """Scale what is read by a gate on the decoder's state (Xu et al., section 4.2.1)."""
+    order: Literal["look_then_update", "update_then_look"] = "look_then_update"
+    """look_then_update: Xu et al.; what is read goes into the LSTM, which can remember it for later
+    words. update_then_look: Lu et al., 2017; a word is told from what is read at its own step."""
+    withhold_mean: float = 0.0
+    """How probable a picture's mean annotation is to be withheld from the LSTM in training, which
+    then has to look for what it names; 1: the LSTM always begins with zeros."""
     doubly_stochastic: float = 1.0
     """Weight of the loss that has each place read alike over all words (eq. 14), lambda."""
     baseline: Literal["learned", "leave_one_out", "self_critical", "moving_average"] = "learned"
@@ -91,6 +97,7 @@ class CaptioningConfig(TrainConfig):
             self._require(name, getattr(self, name) >= lowest, f"at least {lowest}")
         for name in ("doubly_stochastic", "entropy_bonus", "length_penalty"):
             self._require(name, getattr(self, name) >= 0.0, "at least 0")
+        self._require("withhold_mean", 0.0 <= self.withhold_mean <= 1.0, "in [0, 1]")
         for name in ("dropout", "semi_sampling", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
 
@@ -120,8 +127,10 @@ PRESETS = {
         embedding_units=64,
         units=128,
         dropout=0.1,
+        order="update_then_look",
+        withhold_mean=0.5,
         doubly_stochastic=0.0,
-        epochs=20,
+        epochs=45,
         learning_rate=2e-3,
         batch_size=32,
         average=0.99,

@@ -100,6 +100,9 @@ class Captioner(keras.Model):
             features of a frozen network.
         attention: "soft", "hard" or "none".
         gate: Whether what is read is gated; without attention it never is.
+        order: "look_then_update" or "update_then_look".
+        withhold_mean: How probable a picture's mean is to be withheld from the LSTM in training; if
+            1, then always.
         embedding_units: Width of E and of the deep output.
         units: Width of the LSTM, of the annotations and of the score.
         dropout: Share of E y, a and the deep output dropped in training.
@@ -118,6 +121,8 @@ class Captioner(keras.Model):
         cnn_units: tuple[int, ...] = (),
         attention: str = "soft",
         gate: bool = True,
+        order: str = "look_then_update",
+        withhold_mean: float = 0.0,
         embedding_units: int = 256,
         units: int = 512,
         dropout: float = 0.0,
@@ -130,6 +135,8 @@ class Captioner(keras.Model):
             "cnn_units": tuple(cnn_units),
             "attention": attention,
             "gate": gate,
+            "order": order,
+            "withhold_mean": withhold_mean,
             "embedding_units": embedding_units,
             "units": units,
             "dropout": dropout,
@@ -143,11 +150,17 @@ class Captioner(keras.Model):
         self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
         looks = _attention(attention, units, semi_sampling)
         looks = GatedAttention(looks) if gate and self.has_attention else looks
-        cell = AttentionCell(layers.LSTMCell(units), looks)
+        cell = AttentionCell(
+            layers.LSTMCell(units),
+            looks,
+            attentional_units=units if order == "update_then_look" else None,
+            input_feeding=order != "update_then_look",
+        )
         self.decoder = AttentionDecoder(cell, name="decoder")
         self.deep_output = layers.Dense(embedding_units, name="deep_output")
         self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
         self.dropout = layers.Dropout(dropout)
+        self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, inputs_shape):
         image, units = (None, *inputs_shape["image"][1:]), self.config["units"]
@@ -189,8 +202,19 @@ class Captioner(keras.Model):
             memory = self.decoder.prepare(annotations)
         else:  # The one value that there is has weight 1, whatever its score.
             memory = self.decoder.prepare(mean[:, None], key=ops.zeros_like(mean)[:, None])
-        state = ops.split(self.first_state(mean), 2, axis=-1)
+        state = ops.split(self.first_state(mean) * self._shown(mean, training), 2, axis=-1)
         return memory, self.decoder.initial_state(memory, state)
+
+    def _shown(self, mean, training):
+        """1 for each picture whose mean the LSTM is to begin with, else 0: (B, 1)."""
+        share = self.config["withhold_mean"]
+        chance = ops.zeros_like(mean[:, :1])
+        if training and share < 1.0:
+            chance = keras.random.uniform(
+                ops.shape(chance), dtype=chance.dtype, seed=self.seed_generator
+            )
+            return ops.cast(chance >= share, self.compute_dtype)
+        return chance if share == 1.0 else chance + 1.0
 
     def caption(
         self, image, *, max_length, beam_width=1, num_hypotheses=1, length_penalty=0.0
@@ -240,6 +264,8 @@ def build(config: CaptioningConfig, facts: Facts) -> keras.Model:
         cnn_units=config.cnn_units if config.encoder == "cnn" else (),
         attention=config.attention,
         gate=config.gate,
+        order=config.order,
+        withhold_mean=config.withhold_mean,
         embedding_units=config.embedding_units,
         units=config.units,
         dropout=config.dropout,

@@ -4,10 +4,10 @@ The digits are scikit-learn's, of 8 by 8 pixels. A picture of 64 by 64 shows one
 each enlarged, turned and moved a little within a cell of three rows and three columns. Four kinds
 of sentences tell what there is:
 
-    a seven at the top left      one digit, and where it is
-    a seven above a three        two digits in a column, the upper one first; or "left of", in a row
+    the seven at the top left    one digit, and where it is
+    the seven above the three    two digits in a column, the upper one first; or "left of", in a row
     three sevens                 two to five of the same
-    three sevens and a two       two to four of the same, and another
+    three sevens above the two   two to four of the same, and another in a row below them
 
 A picture has exactly one sentence of these 580. No digit that is shown in training is shown in
 validation or test.
@@ -113,7 +113,7 @@ def handwritten() -> tuple[np.ndarray, dict[str, list[list[int]]]]:
 def _scene(chance: random.Random, part: str) -> tuple[list[_Shown], tuple[Word, ...]]:
     """What one picture shows, and the sentence about it."""
     first, second = chance.sample(range(10), 2)
-    kind = chance.choice(("place", "relation", "number", "others"))
+    kind = chance.choice(("place", "relation", "number", "both"))
     if kind == "place":
         shown = _show(chance, part, [first], [chance.randrange(CELLS**2)])
         return shown, _place_sentence(shown[0])
@@ -123,10 +123,15 @@ def _scene(chance: random.Random, part: str) -> tuple[list[_Shown], tuple[Word, 
         cells = [CELLS * line + at if across else CELLS * at + line for at in (before, after)]
         shown = _show(chance, part, [first, second], cells)
         return shown, _relation_sentence(shown[0], shown[1], across)
-    many = chance.randint(2, 5 if kind == "number" else 4)
-    digits = [first] * many + [second] * (kind == "others")
-    shown = _show(chance, part, digits, chance.sample(range(CELLS**2), len(digits)))
-    return shown, _number_sentence(shown[:many], shown[many:])
+    if kind == "number":
+        many = chance.randint(2, 5)
+        shown = _show(chance, part, [first] * many, chance.sample(range(CELLS**2), many))
+        return shown, _number_sentence(shown)
+    many = chance.randint(2, 4)
+    below = chance.randint(2 if many > CELLS else 1, CELLS - 1)  # the row of the other
+    cells = chance.sample(range(CELLS * below), many) + [CELLS * below + chance.randrange(CELLS)]
+    shown = _show(chance, part, [first] * many + [second], cells)
+    return shown, _above_sentence(shown[:many], shown[many])
 
 
 def _show(chance: random.Random, part: str, digits: list[int], cells: list[int]) -> list[_Shown]:
@@ -148,27 +153,31 @@ def _show(chance: random.Random, part: str, digits: list[int], cells: list[int])
 def _place_sentence(shown: _Shown) -> tuple[Word, ...]:
     words = PLACES[shown.cell].split()
     place = (Word(each, "place", (shown.box,)) if each in NAMED else Word(each) for each in words)
-    return (*_one(shown), *place)
+    return (*_the(shown), *place)
 
 
 def _relation_sentence(first: _Shown, second: _Shown, across: bool) -> tuple[Word, ...]:
     both = (first.box, second.box)
     words = ("left", "of") if across else ("above",)
     relation = (Word(words[0], "relation", both), *map(Word, words[1:]))
-    return (*_one(first), *relation, *_one(second))
+    return (*_the(first), *relation, *_the(second))
 
 
-def _number_sentence(many: list[_Shown], others: list[_Shown]) -> tuple[Word, ...]:
+def _number_sentence(many: list[_Shown]) -> tuple[Word, ...]:
     boxes = tuple(shown.box for shown in many)
     name = DIGITS[many[0].digit]
     plural = name + ("es" if name.endswith("x") else "s")
-    words = (Word(NUMBERS[len(many)], "number", boxes), Word(plural, "digit", boxes))
-    return (*words, Word("and"), *_one(others[0])) if others else words
+    return Word(NUMBERS[len(many)], "number", boxes), Word(plural, "digit", boxes)
 
 
-def _one(shown: _Shown) -> tuple[Word, ...]:
-    name = DIGITS[shown.digit]
-    return Word("an" if name == "eight" else "a"), Word(name, "digit", (shown.box,))
+def _above_sentence(many: list[_Shown], other: _Shown) -> tuple[Word, ...]:
+    relation = Word("above", "relation", tuple(shown.box for shown in (*many, other)))
+    return (*_number_sentence(many), relation, *_the(other))
+
+
+def _the(shown: _Shown) -> tuple[Word, ...]:
+    """Not "a" or "an", which would tell an eight before its word."""
+    return Word("the"), Word(DIGITS[shown.digit], "digit", (shown.box,))
 
 
 def _render(scenes: list[list[_Shown]]) -> np.ndarray:

@@ -26,6 +26,8 @@ class RecognitionConfig(TrainConfig):
     """How many pieces of other pictures, two sevenths as high, are strewn over the canvas."""
     num_objects: int = 1
     """How many pictures are put into the canvas, to be read from left to right."""
+    shift: int = 0
+    """Most pixels by which pictures without a canvas are moved in training, in either direction."""
 
     attention: Literal["learned", "random", "none"] = "learned"
     """learned: the model decides where to look; random: chance does, a control; none: a small
@@ -46,6 +48,8 @@ class RecognitionConfig(TrainConfig):
     """Width of what is seen, and of where, before they are joined."""
     units: int = 256
     """Width of a glimpse once joined, and of the core."""
+    dropout: float = 0.0
+    """Share of a glimpse, and of what the classifier reads, dropped in training."""
     average: float = 0.0
     """Evaluate a moving average of the weights with this momentum, such as 0.999; 0: do not."""
     monte_carlo: int = 10
@@ -54,7 +58,13 @@ class RecognitionConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes = ("num_objects", "num_glimpses", "glimpse_size", "scales", "hidden_units", "units")
-        lowest = {**dict.fromkeys(sizes, 1), "canvas": 0, "clutter": 0, "monte_carlo": 1}
+        lowest = {
+            **dict.fromkeys(sizes, 1),
+            "canvas": 0,
+            "clutter": 0,
+            "shift": 0,
+            "monte_carlo": 1,
+        }
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(
@@ -63,14 +73,17 @@ class RecognitionConfig(TrainConfig):
         for name in ("location_std", "last_location_std"):
             if getattr(self, name) <= 0.0:
                 raise UserError(f"{flag(name)} must be positive. Received: {getattr(self, name)}")
-        if not 0.0 <= self.average < 1.0:
-            raise UserError(f"--average must be in [0, 1). Received: {self.average}")
+        for name in ("dropout", "average"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise UserError(f"{flag(name)} must be in [0, 1). Received: {getattr(self, name)}")
         if self.data == "mnist" and self.data_dir is None:
             raise UserError("--data mnist needs --data-dir, the folder of its four files.")
         if self.data not in ("digits", "mnist") and not self.data.startswith("tfds:"):
             raise UserError(f"--data must be digits, mnist or tfds:NAME. Received: {self.data}")
         if not self.canvas and (self.clutter or self.num_objects > 1):
             raise UserError("--clutter and --num-objects need a --canvas to put pictures into.")
+        if self.canvas and self.shift:
+            raise UserError("--shift is for pictures without a --canvas, which moves them anyway.")
 
 
 @dataclass(frozen=True)
@@ -82,13 +95,24 @@ _MNIST = RecognitionConfig(
     run_dir=Path("runs/mnist"),
     data="mnist",
     data_dir=Path("data/mnist"),
+    shift=1,
     num_glimpses=7,
+    dropout=0.2,
     batch_size=128,
     learning_rate=1e-3,
     epochs=200,
     average=0.999,
 )
-_CANVAS = replace(_MNIST, canvas=60, glimpse_size=12, scales=3, num_glimpses=6)
+_CANVAS = replace(
+    _MNIST,
+    canvas=60,
+    shift=0,
+    glimpse_size=12,
+    scales=3,
+    num_glimpses=6,
+    dropout=0.0,
+    epochs=150,
+)
 
 PRESETS = {
     "digits": RecognitionConfig(
@@ -102,7 +126,7 @@ PRESETS = {
         average=0.99,
     ),
     "mnist": _MNIST,
-    "translated": replace(_CANVAS, run_dir=Path("runs/translated")),
+    "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=100),
     "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4, num_glimpses=8),
-    "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2, epochs=150),
+    "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2),
 }

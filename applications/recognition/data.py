@@ -13,7 +13,7 @@ import tensorflow as tf
 from applications.recognition import images
 from applications.recognition.config import RecognitionConfig
 from applications.recognition.images import Images
-from applications.recognition.scenes import Layout, Scenes
+from applications.recognition.scenes import Layout, Scenes, shifted
 from applications.training import console, files
 from applications.training.errors import UserError
 from applications.training.task import Datasets
@@ -92,7 +92,7 @@ def _training(
         chosen = layout.choose(part, rng)[: num_batches * config.batch_size]
         for batch in np.split(chosen, num_batches):
             scenes = layout.compose(part, batch, rng)
-            yield scenes.images, scenes.labels
+            yield shifted(scenes.images, config.shift, rng), scenes.labels
 
     signature = (
         tf.TensorSpec((config.batch_size, *facts.shape), tf.uint8),

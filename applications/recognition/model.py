@@ -50,6 +50,7 @@ class Recognizer(keras.Model):
         inference: Where to look at inference: the "mean", or a "sample".
         hidden_units: Width of what is seen and of where, before they are joined.
         units: Width of g and s.
+        dropout: Share of g, and of what the classifier reads, dropped in training.
 
     Call arguments:
         image: Tensor of shape (B, H, W, C), from 0 to 255.
@@ -70,6 +71,7 @@ class Recognizer(keras.Model):
         inference: str = "mean",
         hidden_units: int = 128,
         units: int = 256,
+        dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -84,6 +86,7 @@ class Recognizer(keras.Model):
             "inference": inference,
             "hidden_units": hidden_units,
             "units": units,
+            "dropout": dropout,
         }
         self.attention = attention
         if attention == "none":
@@ -91,7 +94,7 @@ class Recognizer(keras.Model):
         else:
             self.looking = RecurrentAttention(
                 Retina(glimpse_size, scales),
-                GlimpseNetwork(units, hidden_units),
+                GlimpseNetwork(units, hidden_units, dropout),
                 # The identity keeps what was seen first as well as what was seen last. With a bias
                 # TensorFlow 2.21 fails to optimize the graph: its remapper leaves an op unnamed.
                 layers.SimpleRNNCell(units, "relu", False, recurrent_initializer="identity"),
@@ -101,6 +104,7 @@ class Recognizer(keras.Model):
             )
             self.looking.sampler.trainable = attention == "learned"
             self.seed_generator = keras.random.SeedGenerator()
+        self.dropout = layers.Dropout(dropout)
         self.classifier = layers.Dense(num_classes, dtype="float32", name="classifier")
 
     def build(self, image_shape):
@@ -122,10 +126,13 @@ class Recognizer(keras.Model):
         image = ops.cast(image, self.compute_dtype) / 255.0
         if self.attention == "none":
             nowhere = ops.zeros((ops.shape(image)[0], 0, 2))
-            return Recognized(self.classifier(self.whole(image, training=training)), nowhere)
+            return Recognized(self._classify(self.whole(image), training), nowhere)
         locations = self._anywhere(image) if self.attention == "random" else None
         states, locations = self.looking(image, locations, training=training)
-        return Recognized(self.classifier(states), ops.cast(locations, "float32"))
+        return Recognized(self._classify(states, training), ops.cast(locations, "float32"))
+
+    def _classify(self, states, training):
+        return self.classifier(self.dropout(states, training=training))
 
     def _anywhere(self, image):
         glimpses = self.config["num_objects"] * self.config["num_glimpses"]
@@ -162,6 +169,16 @@ def wrong(y_true, y_pred):
     return ops.cast(found != ops.cast(y_true, found.dtype), "float32")
 
 
+@register
+def doubt(y_true, y_pred):
+    """1 - p(y), for each object: (B, num_objects) float32. Its mean is that of `wrong`, if p is.
+
+    As a cost of draws it varies less than 0 or 1.
+    """
+    likely = ops.softmax(y_pred, axis=-1)
+    return 1.0 - ops.take_along_axis(likely, ops.cast(y_true, "int32")[..., None], axis=-1)[..., 0]
+
+
 def build(config: RecognitionConfig, facts: Facts) -> keras.Model:
     """The recognizer of a run, compiled for training; within its trainer, if it learns to look."""
     recognizer = Recognizer(
@@ -174,15 +191,17 @@ def build(config: RecognitionConfig, facts: Facts) -> keras.Model:
         location_std=config.location_std,
         hidden_units=config.hidden_units,
         units=config.units,
+        dropout=config.dropout,
     )
     model: keras.Model = recognizer
     if config.attention == "learned":
         model = score_function.ScoreFunctionModel(
-            recognizer, estimator(config.baseline), cost=wrong
+            recognizer, estimator(config.baseline), cost=doubt
         )
     model(np.zeros((1, *facts.shape), np.uint8))
     optimizer = keras.optimizers.Adam(
         config.learning_rate,
+        amsgrad=True,
         global_clipnorm=5.0,
         use_ema=config.average > 0.0,
         ema_momentum=config.average or 0.99,

@@ -82,6 +82,14 @@ class Layout:
         return images.pixels[_window(which, top, left, side, side)]
 
 
+def shifted(pictures: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Pictures (N, H, W, channels), each moved by at most so many pixels; what is new is black."""
+    count, height, width, _ = pictures.shape
+    padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)))
+    top, left = rng.integers(0, 2 * most + 1, (2, count))
+    return padded[_window(np.arange(count), top, left, height, width)]
+
+
 def _add(scenes: np.ndarray, patches: np.ndarray, top: np.ndarray, left: np.ndarray) -> None:
     """Adds to each scene a patch, where 255 is the most."""
     window = _window(np.arange(len(scenes)), top, left, *patches.shape[1:3])

@@ -39,6 +39,7 @@ class LocationSampler(keras.layers.Layer):
         trainer = score_function.ScoreFunctionModel(model, score_function.LearnedBaseline(), cost)
 
     As in the paper, that trains W and b only: in training no gradient goes on into the features.
+    W begins at 0: every glimpse is around the middle until there is a reason to look elsewhere.
     Estimators that need choices among values, such as `GumbelSoftmax`, are refused.
 
     Args:
@@ -75,7 +76,9 @@ class LocationSampler(keras.layers.Layer):
         self.inference = inference
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.mean = keras.layers.Dense(2, "tanh", name="mean", dtype=self.dtype_policy)
+        self.mean = keras.layers.Dense(
+            2, "tanh", kernel_initializer="zeros", name="mean", dtype=self.dtype_policy
+        )
 
     def build(self, features_shape):
         if not self.mean.built:

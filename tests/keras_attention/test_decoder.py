@@ -29,9 +29,17 @@ INPUTS, VALUE = draw(B, T, D), draw(B, Tv, Dv, seed=1)
 VALUE_MASK = np.array([[True, False, True, True, False], [True, True, True, False, True]])
 
 
-def make(cell, attentional_units=None, units=3, **options):
+ORDERS = {
+    "look, then update": {},
+    "update, then look": {"attentional_units": FED},
+    "update, then look, and feed nothing back": {"attentional_units": FED, "input_feeding": False},
+}
+orders = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+
+
+def make(cell, order=ORDERS["look, then update"], **options):
     """A decoder whose every weight is drawn at random, so that no bias is 0."""
-    cell = AttentionCell(cell, AdditiveSoftAttention(units), attentional_units)
+    cell = AttentionCell(cell, AdditiveSoftAttention(3), **order)
     decoder = AttentionDecoder(cell, **options)
     decoder(INPUTS, VALUE)
     decoder.set_weights(
@@ -66,17 +74,18 @@ def oracle(decoder, step, b, first_states):
             done = reference.bahdanau_step(update, attend, INPUTS[b, t], states)
         else:
             W_c = ops.convert_to_numpy(cell.attentional.kernel)
-            done = reference.luong_step(update, attend, W_c, INPUTS[b, t], states, output)
+            fed = output if cell.input_feeding else np.zeros(0)
+            done = reference.luong_step(update, attend, W_c, INPUTS[b, t], states, fed)
         output, context, weights, states = done
         steps.append((output, context, weights))
     return *(np.stack(each) for each in zip(*steps, strict=True)), states
 
 
-@pytest.mark.parametrize("attentional_units", [None, FED])
+@orders
 @pytest.mark.parametrize("name", CELLS)
-def test_decoder_follows_the_equations(name, attentional_units):
+def test_decoder_follows_the_equations(name, order):
     cell, step = CELLS[name]
-    decoder = make(cell(), attentional_units)
+    decoder = make(cell(), order)
     num_states = 2 if name == "LSTM" else 1
     first = [draw(B, UNITS, seed=20 + i) for i in range(num_states)]
     decoded = numpy(decoder(INPUTS, VALUE, initial_state=first, value_mask=VALUE_MASK))
@@ -88,14 +97,16 @@ def test_decoder_follows_the_equations(name, attentional_units):
         close(decoded.weights[b], weights)
         for found, expected in zip(decoded.state.cell, states, strict=True):
             close(found[b], expected)
-        if attentional_units is not None:
+        if decoder.cell.attentional_units and decoder.cell.input_feeding:
             close(decoded.state.feed[b], outputs[-1])
+        else:
+            assert decoded.state.feed == ()
 
 
-@pytest.mark.parametrize("attentional_units", [None, FED])
-def test_at_a_masked_step_the_state_stands_still(attentional_units):
+@orders
+def test_at_a_masked_step_the_state_stands_still(order):
     """A step masked in the middle might as well not be there."""
-    decoder = make(keras.layers.LSTMCell(UNITS), attentional_units)
+    decoder = make(keras.layers.LSTMCell(UNITS), order)
     mask = np.array([[True, False, True], [True, True, True]])
     found = numpy(decoder(INPUTS, VALUE, inputs_mask=mask))
     without = numpy(decoder(INPUTS[:1, [0, 2]], VALUE[:1]))
@@ -193,3 +204,8 @@ def test_cell_must_be_an_attention_cell():
         ValueError, match="`cell` must be an `AttentionCell`. Received: cell=<GRUCell"
     ):
         AttentionDecoder(keras.layers.GRUCell(3))
+
+
+def test_without_an_attentional_vector_the_cell_must_be_fed():
+    with pytest.raises(ValueError, match="`input_feeding=False` needs `attentional_units`"):
+        AttentionCell(keras.layers.GRUCell(3), AdditiveSoftAttention(3), input_feeding=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from applications.recognition.images import Images
-from applications.recognition.scenes import Layout
+from applications.recognition.scenes import Layout, shifted
 from applications.training.errors import UserError
 
 COUNT, HEIGHT, WIDTH = 60, 7, 5
@@ -77,3 +77,20 @@ def test_a_canvas_that_is_too_small_is_refused():
         compose(canvas=6)
     with pytest.raises(UserError, match="must be at least 15, for 3 pictures .* Received: 14"):
         compose(canvas=14, num_objects=3)
+
+
+def test_shifted_pictures_are_moved_by_no_more_than_told():
+    pictures = np.random.default_rng(1).integers(1, 256, (200, 5, 6, 2)).astype("uint8")
+    moved = shifted(pictures, 2, np.random.default_rng(2))
+    assert moved.shape == pictures.shape and moved.dtype == np.uint8
+    seen = set()
+    for before, after in zip(pictures, moved, strict=True):
+        there = np.argwhere(after[:, :, 0] > 0)
+        (top, left), (bottom, right) = there.min(axis=0), there.max(axis=0) + 1
+        down = top if top else bottom - 5
+        across = left if left else right - 6
+        back = np.roll(before, (down, across), axis=(0, 1))
+        np.testing.assert_array_equal(after[top:bottom, left:right], back[top:bottom, left:right])
+        seen.add((down, across))
+    assert seen == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
+    assert (shifted(pictures, 0, np.random.default_rng(3)) == pictures).all()
