@@ -111,7 +111,7 @@ _CANVAS = replace(
     scales=3,
     num_glimpses=6,
     dropout=0.0,
-    epochs=150,
+    epochs=120,
 )
 
 PRESETS = {
@@ -126,7 +126,7 @@ PRESETS = {
         average=0.99,
     ),
     "mnist": _MNIST,
-    "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=100),
+    "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=80),
     "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4, num_glimpses=8),
     "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2),
 }
