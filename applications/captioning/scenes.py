@@ -9,8 +9,10 @@ of sentences tell what there is:
     three sevens                 two to five of the same
     three sevens above the two   two to four of the same, and another in a row below them
 
-A picture has exactly one sentence of these 580. No digit that is shown in training is shown in
-validation or test.
+A picture has exactly one sentence of these 580, and where its digits are tells of which kind: those
+of the third are not in one line if they are two, and more than one in their lowest row if they are
+more. So each digit's word can be told from one look. No digit that is shown in training is shown
+in validation or test.
 """
 
 from __future__ import annotations
@@ -125,13 +127,25 @@ def _scene(chance: random.Random, part: str) -> tuple[list[_Shown], tuple[Word, 
         return shown, _relation_sentence(shown[0], shown[1], across)
     if kind == "number":
         many = chance.randint(2, 5)
-        shown = _show(chance, part, [first] * many, chance.sample(range(CELLS**2), many))
+        shown = _show(chance, part, [first] * many, _spread(chance, many))
         return shown, _number_sentence(shown)
     many = chance.randint(2, 4)
     below = chance.randint(2 if many > CELLS else 1, CELLS - 1)  # the row of the other
     cells = chance.sample(range(CELLS * below), many) + [CELLS * below + chance.randrange(CELLS)]
     shown = _show(chance, part, [first] * many + [second], cells)
     return shown, _above_sentence(shown[:many], shown[many])
+
+
+def _spread(chance: random.Random, many: int) -> list[int]:
+    """Cells of which it is plain that they hold neither a relation nor one below others."""
+    while True:
+        cells = chance.sample(range(CELLS**2), many)
+        rows, columns = [cell // CELLS for cell in cells], [cell % CELLS for cell in cells]
+        if many == 2:
+            if rows[0] != rows[1] and columns[0] != columns[1]:
+                return cells
+        elif rows.count(max(rows)) > 1:
+            return cells
 
 
 def _show(chance: random.Random, part: str, digits: list[int], cells: list[int]) -> list[_Shown]:

@@ -73,6 +73,26 @@ def test_boxes_are_where_the_words_say(drawn):
             assert words[1].rstrip("s").removesuffix("e") in " ".join(scenes.DIGITS)
 
 
+def test_where_digits_are_tells_of_which_kind_a_sentence_is(drawn):
+    """Read off the boxes alone, and without a look at any digit."""
+    for sentence in drawn.sentences:
+        boxes = {box for word in sentence for box in word.boxes}
+        cells = [(int(1.5 * (box[0] + box[2])), int(1.5 * (box[1] + box[3]))) for box in boxes]
+        rows, columns = zip(*cells, strict=True)
+        words = text(sentence).split()
+        if len(cells) == 1:
+            kind = words[0] == "the" and "of" not in words and "above" not in words
+        elif len(cells) == 2 and len(set(rows)) == 1:
+            kind = words[0] == "the" and "left" in words
+        elif len(cells) == 2 and len(set(columns)) == 1:
+            kind = words[0] == "the" and "above" in words
+        elif len(cells) > 2 and rows.count(max(rows)) == 1:
+            kind = words[0] != "the" and "above" in words
+        else:
+            kind = words[0] != "the" and "above" not in words
+        assert kind, (cells, words)
+
+
 def test_digits_do_not_overlap(drawn):
     for sentence in drawn.sentences:
         boxes = {box for word in sentence for box in word.boxes}
