@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -43,8 +44,12 @@ def version() -> str | None:
         return None
 
 
+@functools.cache
 def commit() -> str | None:
-    """The git commit of this code, with "-dirty" after local changes; None outside a checkout."""
+    """The git commit of this code, with "-dirty" after local changes; None outside a checkout.
+
+    It is that of the first call: later, files may have changed that are imported already.
+    """
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:

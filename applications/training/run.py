@@ -49,6 +49,7 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: bool = False) -> dict
     it was started with.
     """
     started = time.monotonic()
+    provenance.commit()  # of the code that trains, not of what is there when it has
     _require_tensorboard(settings)
     settings = _claim_folder(task, settings, resume)
     folder = settings.run_dir

@@ -174,4 +174,4 @@ def test_provenance_names_the_commit_only_in_a_checkout_of_ours(monkeypatch, tmp
     stray = tmp_path / "provenance.py"
     stray.write_text("")
     monkeypatch.setattr(provenance, "__file__", str(stray))
-    assert provenance.commit() is None
+    assert provenance.commit.__wrapped__() is None
