@@ -9,7 +9,7 @@ from keras import layers, ops
 from applications.captioning import encoders
 from applications.captioning.config import CaptioningConfig
 from applications.captioning.data import Facts
-from applications.training import text
+from applications.training import schedules, text
 from applications.training.crossentropy import SmoothedCrossentropy
 from keras_attention import (
     AdditiveScore,
@@ -286,12 +286,7 @@ def build(config: CaptioningConfig, facts: Facts) -> keras.Model:
             "caption": np.full((1, 1), text.START, np.int32),
         }
     )
-    optimizer = keras.optimizers.Adam(
-        config.learning_rate,
-        global_clipnorm=5.0,
-        use_ema=config.average > 0.0,
-        ema_momentum=config.average or 0.99,
-    )
+    optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=5.0)
     spread = config.doubly_stochastic if captioner.has_attention else 0.0
     model.compile(
         optimizer,

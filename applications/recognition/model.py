@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from applications.recognition.config import RecognitionConfig
 from applications.recognition.data import Facts
+from applications.training import schedules
 from keras_attention import (
     GlimpseNetwork,
     LocationSampler,
@@ -199,12 +200,8 @@ def build(config: RecognitionConfig, facts: Facts) -> keras.Model:
             recognizer, estimator(config.baseline), cost=doubt
         )
     model(np.zeros((1, *facts.shape), np.uint8))
-    optimizer = keras.optimizers.Adam(
-        config.learning_rate,
-        amsgrad=True,
-        global_clipnorm=5.0,
-        use_ema=config.average > 0.0,
-        ema_momentum=config.average or 0.99,
+    optimizer = schedules.adam(
+        config.learning_rate, config.average, amsgrad=True, global_clipnorm=5.0
     )
     model.compile(
         optimizer,

@@ -21,6 +21,20 @@ def cosine(learning_rate: float, epochs: int, lowest: float = 0.02) -> Callable[
     return at
 
 
+def adam(learning_rate: float, average: float, **options):
+    """Adam, with the moving average of the weights that `callbacks` has evaluated.
+
+    Args:
+        learning_rate: At its highest.
+        average: Momentum of the average; 0: none is kept.
+        **options: More of `keras.optimizers.Adam`.
+    """
+    import keras
+
+    averaging = {"use_ema": True, "ema_momentum": average} if average else {}
+    return keras.optimizers.Adam(learning_rate, **averaging, **options)
+
+
 def callbacks(learning_rate: float, epochs: int, average: float) -> list:
     """Those of the cosine, and, unless `average` is 0, of evaluation with averaged weights.
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from applications.training import text
+from applications.training import schedules, text
 from applications.training.crossentropy import SmoothedCrossentropy
 from applications.training.encoder import BidirectionalGRU
 from applications.translation.config import TranslationConfig
@@ -205,12 +205,7 @@ def build(config: TranslationConfig, facts: Facts) -> keras.Model:
     )
     ids = np.full((1, 1), text.END, np.int32)
     model({"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids})
-    optimizer = keras.optimizers.Adam(
-        config.learning_rate,
-        global_clipnorm=1.0,
-        use_ema=config.average > 0.0,
-        ema_momentum=config.average or 0.99,
-    )
+    optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=1.0)
     model.compile(optimizer, SmoothedCrossentropy(config.label_smoothing), jit_compile=False)
     return model
 
