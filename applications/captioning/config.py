@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig
+from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions
+
+# What there is to set of hard attention alone, and its defaults.
+HARD_ONLY = {"baseline": "learned", "samples": 1, "semi_sampling": 0.5, "entropy_bonus": 0.0}
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,16 @@ class CaptioningConfig(TrainConfig):
         self._require("withhold_mean", 0.0 <= self.withhold_mean <= 1.0, "in [0, 1]")
         for name in ("dropout", "semi_sampling", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
+        for name, value in HARD_ONLY.items():
+            if self.attention != "hard" and getattr(self, name) != value:
+                raise UserError(
+                    f"{flag(name)} needs --attention hard, not {self.attention}. "
+                    f"Received: {getattr(self, name)}"
+                )
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{flag} must be {what}. Received: {getattr(self, name)}")
+            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

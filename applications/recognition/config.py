@@ -76,6 +76,11 @@ class RecognitionConfig(TrainConfig):
         for name in ("dropout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise UserError(f"{flag(name)} must be in [0, 1). Received: {getattr(self, name)}")
+        if self.attention != "learned" and self.baseline != "learned":
+            raise UserError(
+                f"--baseline needs --attention learned, not {self.attention}. "
+                f"Received: {self.baseline}"
+            )
         if self.data == "mnist" and self.data_dir is None:
             raise UserError("--data mnist needs --data-dir, the folder of its four files.")
         if self.data not in ("digits", "mnist") and not self.data.startswith("tfds:"):

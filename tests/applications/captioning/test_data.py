@@ -141,6 +141,8 @@ def test_more_batch_than_data_is_refused(config):
         ({"baseline": "leave_one_out"}, "--baseline leave_one_out needs --samples 2 at least"),
         ({"samples": 0}, "--samples must be at least 1. Received: 0"),
         ({"doubly_stochastic": -1.0}, "--doubly-stochastic must be at least 0. Received: -1.0"),
+        ({"samples": 4}, "--samples needs --attention hard, not soft. Received: 4"),
+        ({"withhold_mean": 1.5}, r"--withhold-mean must be in \[0, 1\]. Received: 1.5"),
         ({"semi_sampling": 1.0}, r"--semi-sampling must be in \[0, 1\). Received: 1.0"),
     ],
 )

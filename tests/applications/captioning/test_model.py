@@ -16,6 +16,7 @@ from applications.training import text
 from keras_attention import AdditiveSoftAttention, score_function
 
 KINDS = [("soft", True), ("soft", False), ("hard", True), ("none", False)]
+LU = {"order": "update_then_look", "withhold_mean": 0.5}
 
 
 def captioner(attention="soft", gate=True, cnn_units=(), **options):
@@ -64,6 +65,37 @@ def test_a_batch_is_captioned_as_its_pictures_are(attention, gate):
         alone = model.caption(inputs["image"][row : row + 1], **search)
         np.testing.assert_array_equal(together.ids[row], alone.ids[0])
         np.testing.assert_allclose(together.scores[row], alone.scores[0], rtol=1e-4)
+
+
+def test_a_mean_that_is_withheld_always_tells_nothing():
+    """Without it, and before anything was read, all pictures leave the LSTM alike."""
+    inputs = batch()
+    for share, same in ((0.0, False), (1.0, True)):
+        model = captioner(order="update_then_look", withhold_mean=share)
+        _, state = model.encode(inputs["image"])
+        for each in state.cell:
+            assert (np.ptp(np.array(each), axis=0).max() == 0.0) == same
+
+
+def test_a_mean_is_withheld_from_some_pictures_in_training_and_from_none_after_it():
+    model = captioner(order="update_then_look", withhold_mean=0.5)
+    image = np.repeat(batch()["image"][:1], 200, axis=0)
+    hidden = np.array(model.encode(image, training=True)[1].cell[0])
+    assert 60 < (hidden == 0.0).all(axis=1).sum() < 140
+    assert not (np.array(model.encode(image)[1].cell[0]) == 0.0).all(axis=1).any()
+
+
+def test_update_then_look_tells_a_word_from_what_was_read_for_it():
+    """What was read before changes nothing, unless Xu's order feeds it to the LSTM."""
+    inputs = batch()
+    for order, remembers in (("update_then_look", False), ("look_then_update", True)):
+        model = captioner(order=order, withhold_mean=1.0)
+        memory, state = model.encode(inputs["image"])
+        other, _ = model.encode(inputs["image"][::-1])
+        ids = model.embedding(inputs["caption"][:, 0])
+        after = [model.decoder.step(ids, state, each).state for each in (memory, other)]
+        last = [np.array(model.decoder.step(ids, each, memory).output) for each in after]
+        assert (np.abs(last[0] - last[1]).max() > 1e-4) == remembers
 
 
 def test_weights_are_a_distribution_over_the_places():
@@ -141,6 +173,8 @@ def task(count=64):
     "changes",
     [
         {"attention": "soft"},
+        {"attention": "soft", **LU},
+        {"attention": "hard", **LU},
         {"attention": "none"},
         {"attention": "hard"},
         {"attention": "hard", "baseline": "leave_one_out", "samples": 2, "semi_sampling": 0.0},

@@ -77,6 +77,7 @@ def test_more_batch_than_data_is_refused(config):
         ({"num_glimpses": 0}, "--num-glimpses must be at least 1. Received: 0"),
         ({"clutter": -1, "canvas": 60}, "--clutter must be at least 0. Received: -1"),
         ({"location_std": 0.0}, "--location-std must be positive. Received: 0.0"),
+        ({"baseline": "none", "attention": "random"}, "--baseline needs --attention learned"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\). Received: 1.0"),
         ({"shift": 1, "canvas": 60}, "--shift is for pictures without a --canvas"),
         ({"average": 1.0}, r"--average must be in \[0, 1\). Received: 1.0"),
