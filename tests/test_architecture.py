@@ -18,7 +18,13 @@ LEVELS = {
     "glimpse": 4, "hard": 4, "local": 4, "memory_addressing": 4, "multi_head": 4,
     "ntm": 4, "recurrent": 4, "stack": 4, "decoder": 5, "migration": 5,
 }  # fmt: skip
-TASKS = ("captioning", "long_term_memory", "question_answering", "recognition", "translation")
+TASKS = (
+    "captioning",
+    "long_term_memory",
+    "question_answering",
+    "recognition",
+    "translation",
+)
 STANDARD_ONLY_IN_FUNCTIONS = {"matplotlib": None, "tensorflow": {"compile", "loop"}}
 
 

@@ -149,6 +149,7 @@ class Captioner(keras.Model):
         self.annotation = layers.Dense(units, name="annotation")
         self.embedding = layers.Embedding(vocabulary_size, embedding_units)
         self.norm = layers.BatchNormalization(momentum=0.9, name="norm")
+        self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
         self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
         looks = _attention(attention, units, semi_sampling)
         looks = GatedAttention(looks) if gate and self.has_attention else looks
@@ -172,13 +173,15 @@ class Captioner(keras.Model):
         self.grid = tuple(image[1:3])
         width, annotations = self.config["embedding_units"], (None, None, units)
         self.annotation.build(image)
-        self.position = self.add_weight(
-            shape=(self.grid[0] * self.grid[1], units),
-            initializer=keras.initializers.RandomNormal(stddev=0.1),
-            name="position",
-        )
+        if self.has_attention:
+            self.position = self.add_weight(
+                shape=(self.grid[0] * self.grid[1], units),
+                initializer=keras.initializers.RandomNormal(stddev=0.1),
+                name="position",
+            )
         self.embedding.build((None, None))
         self.norm.build((None, units))
+        self.context_norm.build((None, units))
         self.first_state.build((None, units))
         self.decoder.build((None, None, width), annotations, annotations)
         self.deep_output.build((None, None, 2 * units))
@@ -197,7 +200,10 @@ class Captioner(keras.Model):
         features = image if self.cnn is None else self.cnn(image, training=training)
         places = self.grid[0] * self.grid[1]
         features = ops.reshape(features, (-1, places, features.shape[-1]))
-        annotations = ops.relu(self.annotation(features) + self.position)
+        annotations = self.annotation(features)
+        if self.has_attention:  # A mean is of no place.
+            annotations += self.position
+        annotations = ops.relu(annotations)
         annotations = self.dropout(annotations, training=training)
         mean = self.norm(ops.mean(annotations, axis=1), training=training)
         if self.has_attention:
@@ -251,6 +257,9 @@ class Captioner(keras.Model):
         )
 
     def _logits(self, outputs, contexts, embedded, training=False):
+        flat = ops.reshape(contexts, (-1, contexts.shape[-1]))
+        flat = self.context_norm(flat, training=training)
+        contexts = ops.reshape(flat, ops.shape(contexts))
         seen = self.deep_output(ops.concatenate([outputs, contexts], axis=-1))
         deep = self.dropout(ops.tanh(embedded + seen), training=training)
         return self.output_layer(deep)

@@ -1,0 +1,84 @@
+"""A long batch read some sequences at a time, in memory that does not grow with the batch.
+
+A hidden layer of every step of every sequence takes B T U numbers, and the gradient keeps several
+times as many: gigabytes at T = 10,000. Here a block of sequences, small enough to stay in the
+cache, goes through all layers before the next one does, and the gradient computes it again: Chen et
+al., 2016, Training Deep Nets with Sublinear Memory Cost, https://arxiv.org/abs/1604.06174.
+
+Shapes: B batch, T steps, U units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+from keras_attention import compile, loop
+
+_ELEMENTS = 2**20  # of a hidden layer: 4 MiB in float32, about what the caches of a core hold
+_ELEMENTS_ON_GPU = 2**26
+
+
+def read_in_blocks(
+    read: Callable[..., Any], variables: Sequence[Any], sequence: Any, lengths: Any, units: int
+) -> tuple[Any, Any]:
+    """Reads each sequence into a vector, `context, weights = read(variables, sequence, lengths)`.
+
+    Gradients reach the variables only.
+
+    Args:
+        read: A function of tensors, which reads each sequence by itself.
+        variables: Tensors that it depends on.
+        sequence: Tensor of shape (B, T, D).
+        lengths: Tensor of shape (B,), int32.
+        units: U.
+
+    Returns:
+        The contexts (B, U), and the weights (B, T).
+    """
+    batch_size, length = ops.shape(sequence)[:2]
+    elements = _ELEMENTS_ON_GPU if compile.has_gpu() else _ELEMENTS
+    size = _at_least_1(elements // (units * _at_least_1(length)))
+    if isinstance(batch_size, int) and isinstance(size, int) and batch_size <= size:
+        return read(variables, sequence, lengths)
+
+    def in_blocks(tensor):
+        """(B, …) -> (count, size, …), filled up with zeros."""
+        count = _at_least_1(-(-batch_size // size))
+        missing = ops.zeros((count * size - batch_size, *ops.shape(tensor)[1:]), tensor.dtype)
+        return ops.reshape(
+            ops.concatenate([tensor, missing]), (count, size, *ops.shape(tensor)[1:])
+        )
+
+    @tf.custom_gradient
+    def run(sequence, lengths, *variables):
+        blocks = in_blocks(sequence), in_blocks(lengths)
+
+        def gradient(*upstream):
+            def add(sums, now):
+                block, upstream = now
+                with tf.GradientTape() as tape:
+                    tape.watch(variables)
+                    outputs = read(variables, *block)
+                slopes = tape.gradient(outputs, variables, upstream)
+                return [total + slope for total, slope in zip(sums, slopes, strict=True)], ()
+
+            zeros = [ops.zeros_like(each) for each in variables]
+            upstream = tuple(in_blocks(each) for each in upstream)
+            sums, _ = loop.scan(add, zeros, (blocks, upstream), ())
+            return None, None, *sums
+
+        rows = ops.zeros((size, units)), ops.zeros((size, length))
+        _, outputs = loop.scan(lambda _, now: ((), read(variables, *now)), (), blocks, rows)
+        flat = (ops.reshape(each, (-1, *ops.shape(each)[2:])) for each in outputs)
+        return tuple(each[:batch_size] for each in flat), gradient
+
+    return run(sequence, lengths, *(tf.convert_to_tensor(each) for each in variables))
+
+
+def _at_least_1(number):
+    """A number that may be known later only, or 1 where it is less."""
+    return max(1, number) if isinstance(number, int) else ops.maximum(1, number)

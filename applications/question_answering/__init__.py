@@ -1,0 +1,1 @@
+"""Question answering: a story is read several times for each question, by a memory network."""
