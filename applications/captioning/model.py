@@ -93,8 +93,9 @@ class Captioner(keras.Model):
         p(y_t)  = softmax(V tanh(E y_{t-1} + U [h_t ; z_t]))    the deep output
 
     Unlike the papers', the places have learned positions p, which a small network's features lack,
-    and the mean is normalised over the batch. Without attention, z_t is this mean at every step,
-    where Show and Tell has it at the first.
+    and means are normalised over the batch: that of all places, and z where it is one. Without
+    attention there are no positions, and z_t is the mean at every step, where Show and Tell has it
+    at the first.
 
     Args:
         vocabulary_size: Number of words.
@@ -149,7 +150,9 @@ class Captioner(keras.Model):
         self.annotation = layers.Dense(units, name="annotation")
         self.embedding = layers.Embedding(vocabulary_size, embedding_units)
         self.norm = layers.BatchNormalization(momentum=0.9, name="norm")
-        self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
+        self.context_norm = None
+        if attention != "hard":  # A mean of many places says little until it is enlarged.
+            self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
         self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
         looks = _attention(attention, units, semi_sampling)
         looks = GatedAttention(looks) if gate and self.has_attention else looks
@@ -181,7 +184,8 @@ class Captioner(keras.Model):
             )
         self.embedding.build((None, None))
         self.norm.build((None, units))
-        self.context_norm.build((None, units))
+        if self.context_norm is not None:
+            self.context_norm.build((None, units))
         self.first_state.build((None, units))
         self.decoder.build((None, None, width), annotations, annotations)
         self.deep_output.build((None, None, 2 * units))
@@ -257,9 +261,10 @@ class Captioner(keras.Model):
         )
 
     def _logits(self, outputs, contexts, embedded, training=False):
-        flat = ops.reshape(contexts, (-1, contexts.shape[-1]))
-        flat = self.context_norm(flat, training=training)
-        contexts = ops.reshape(flat, ops.shape(contexts))
+        if self.context_norm is not None:
+            flat = ops.reshape(contexts, (-1, contexts.shape[-1]))
+            flat = self.context_norm(flat, training=training)
+            contexts = ops.reshape(flat, ops.shape(contexts))
         seen = self.deep_output(ops.concatenate([outputs, contexts], axis=-1))
         deep = self.dropout(ops.tanh(embedded + seen), training=training)
         return self.output_layer(deep)
