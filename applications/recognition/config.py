@@ -115,7 +115,6 @@ _CANVAS = replace(
     glimpse_size=12,
     scales=3,
     num_glimpses=6,
-    dropout=0.0,
     epochs=120,
 )
 
