@@ -30,6 +30,7 @@ TASKS = {
     "question_answering": "applications.question_answering.train:TASK",
     "recognition": "applications.recognition.train:TASK",
     "long_term_memory": "applications.long_term_memory.train:TASK",
+    "algorithmic": "applications.algorithmic.train:TASK",
 }
 """The name of each task and where its `Task` object is; imported when it is asked for."""
 

@@ -19,6 +19,7 @@ LEVELS = {
     "ntm": 4, "recurrent": 4, "stack": 4, "decoder": 5, "migration": 5,
 }  # fmt: skip
 TASKS = (
+    "algorithmic",
     "captioning",
     "long_term_memory",
     "question_answering",

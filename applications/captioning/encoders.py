@@ -27,7 +27,7 @@ FIRES = (
 def small_cnn(units: tuple[int, ...]) -> keras.Sequential:
     """Blocks that halve the picture, and one more convolution before the last of them.
 
-    With three blocks, a place's features are of the 30 pixels around it: enough to know a digit of 18
+    With three blocks, a place's features are of the 30 pixels around it: enough for a digit of 18
     whose middle is not the place's. Kernels of 4 with strides of 2 are padded alike on both sides;
     with kernels of 3, features would be of what is half a place beside their place.
     """

@@ -1,0 +1,1 @@
+"""Algorithmic tasks: machines with an outer memory learn to copy, to recall, to sort, to count."""
