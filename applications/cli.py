@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 TASKS = {
     "translation": "applications.translation.train:TASK",
     "captioning": "applications.captioning.train:TASK",
-    "question_answering": "applications.question_answering.train:TASK",
     "recognition": "applications.recognition.train:TASK",
+    "question_answering": "applications.question_answering.train:TASK",
+    "reading": "applications.reading.train:TASK",
     "long_term_memory": "applications.long_term_memory.train:TASK",
     "algorithmic": "applications.algorithmic.train:TASK",
 }

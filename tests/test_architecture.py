@@ -23,6 +23,7 @@ TASKS = (
     "captioning",
     "long_term_memory",
     "question_answering",
+    "reading",
     "recognition",
     "translation",
 )

@@ -10,7 +10,6 @@ from applications.long_term_memory.config import (
     LongTermMemoryConfig,
     LongTermMemoryExport,
 )
-from applications.training import history
 from applications.training.errors import DataError
 from applications.training.task import Task
 
@@ -91,6 +90,8 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
 
 def _epochs_to_100_percent(config: LongTermMemoryConfig) -> int | None:
     """The first epoch after which every answer of the validation was right."""
+    from applications.training import history
+
     for row in history.read(config.run_dir / "history.csv"):
         if float(row["val_accuracy"]) >= 1.0:
             return int(row["epoch"])

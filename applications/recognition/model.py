@@ -215,7 +215,7 @@ def build(config: RecognitionConfig, facts: Facts) -> keras.Model:
 def estimator(baseline: str) -> score_function.Estimator:
     """The estimator of the gradient through draws, by the name of its baseline."""
     if baseline == "learned":
-        return score_function.LearnedBaseline()
+        return score_function.LearnedBaseline(units=128)
     if baseline == "moving_average":
         return score_function.MovingAverageBaseline()
     return score_function.Reinforce()

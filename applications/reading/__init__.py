@@ -1,0 +1,1 @@
+"""Reading: an entity that was left out of a sentence, found in a passage about entities."""
