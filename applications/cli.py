@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from applications.training import config, console, flags
+from applications.training import config, console, flags, memory
 from applications.training.errors import DataError, UserError
 from applications.training.task import Task
 
@@ -134,6 +134,7 @@ def _train(arguments: list[str]) -> None:
         return
     task = _task(arguments[0])
     given = flags.parse(_train_flags(task, arguments), f"train {task.name}", arguments[1:])
+    memory.keep_freed()
     console.import_tensorflow_quietly()
     from applications.training import run
 

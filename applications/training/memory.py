@@ -1,0 +1,24 @@
+"""How the C library treats memory that training frees and takes again at every step."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TOP_PAD = -2  # M_TOP_PAD of mallopt(3)
+_HEAP = 64 * 2**20  # bytes of a thread's heap in glibc
+
+
+def keep_freed() -> bool:
+    """Lets every thread keep a heap's worth of freed memory, where the C library is glibc.
+
+    By default glibc gives a worker's freed pages back to the system, which fills them with zeros
+    for the next step: a third of the time of steps that allocate tens of MiB on a CPU.
+
+    Returns:
+        Whether the C library knows of it.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_TOP_PAD, _HEAP))
