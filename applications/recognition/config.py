@@ -41,7 +41,7 @@ class RecognitionConfig(TrainConfig):
     location_std: float = 0.1
     """Standard deviation of the locations drawn in the first epoch; a picture is 2 wide."""
     last_location_std: float = 0.03
-    """The same in the last epoch, after falling by the same factor with each."""
+    """The same in the last epoch, reached by the same factor with each epoch."""
     baseline: Literal["learned", "moving_average", "none"] = "learned"
     """What is subtracted from the cost of a draw; none: plain REINFORCE."""
     hidden_units: int = 128
@@ -115,6 +115,8 @@ _CANVAS = replace(
     glimpse_size=12,
     scales=3,
     num_glimpses=6,
+    last_location_std=0.1,
+    dropout=0.1,
     epochs=120,
 )
 

@@ -39,16 +39,17 @@ def test_help_is_quick_and_imports_no_tensorflow(arguments):
         "heavy = {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else status)"
     )
-    seconds = []
+    seconds = {script: [], "import tyro": []}
     for _ in range(3):
-        # The processor's time, so that what else the machine does counts for nothing.
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(b"usage: keras-attention")
-    assert min(seconds) < 0.5
+        for each, spent in seconds.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run([sys.executable, "-c", each], cwd=ROOT, capture_output=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith(b"usage: keras-attention") or each != script
+    # Of the processor's time, beside what it cannot do without: 0.4 s and 0.2 s on a slow machine.
+    assert min(seconds[script]) < 5 * min(seconds["import tyro"])
 
 
 def test_training_in_a_pipe_prints_plain_lines_and_no_noise(tmp_path):
