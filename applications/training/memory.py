@@ -13,7 +13,7 @@ def keep_freed() -> bool:
     """Lets every thread keep a heap's worth of freed memory, where the C library is glibc.
 
     By default glibc gives a worker's freed pages back to the system, which fills them with zeros
-    for the next step: a third of the time of steps that allocate tens of MiB on a CPU.
+    for the next step, again and again where steps allocate tens of MiB.
 
     Returns:
         Whether the C library knows of it.
