@@ -122,10 +122,13 @@ def fit_step(row):
 
 
 def mixed_precision(row):
-    """In half precision the outputs are finite, of that dtype, and near those of float32."""
+    """In half precision the outputs are of that dtype, and as near float32's as its digits allow.
+
+    Near is of a whole output: one number of it can be a small difference of large ones.
+    """
     precise = row.built()
     expected = arrays(row.call(precise, row.data(), **row.holes()))
-    for dtype, tolerance in (("float16", 0.02), ("bfloat16", 0.15)):
+    for dtype, tolerance in (("float16", 0.01), ("bfloat16", 0.08)):
         with dtype_policy(f"mixed_{dtype}"):
             layer = row.built()
             layer.set_weights(precise.get_weights())
@@ -134,7 +137,9 @@ def mixed_precision(row):
             assert keras.backend.standardize_dtype(output.dtype) == dtype, name
         for variable in layer.trainable_variables:
             assert variable.dtype == "float32", variable.path
-        assert_same(outputs, expected, rtol=tolerance, atol=tolerance)
+        for name, found in arrays(outputs).items():
+            away, norm = np.linalg.norm(found - expected[name]), np.linalg.norm(expected[name])
+            assert away <= tolerance * norm, f"{name} in {dtype} is {away:.3g} of {norm:.3g} away"
 
 
 def steps_are_the_sequence(row):
