@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m applications.demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # The layers on JAX and torch too, and beside PyPI's entmax. They are downloads that nothing else
 # needs.

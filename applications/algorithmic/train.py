@@ -14,26 +14,6 @@ class AlgorithmicTask(Task[AlgorithmicConfig]):
     presets = PRESETS
     export_options = AlgorithmicExport
 
-    def datasets(self, config, epoch):
-        from applications.algorithmic import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.algorithmic import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.algorithmic import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.algorithmic import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.training import schedules
 

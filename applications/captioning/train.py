@@ -17,26 +17,6 @@ class CaptioningTask(Task[CaptioningConfig]):
     monitor_mode = "max"
     export_options = CaptioningExport
 
-    def datasets(self, config, epoch):
-        from applications.captioning import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.captioning import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.captioning import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.captioning import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.captioning.evaluation import DescribeValidation
         from applications.training import schedules

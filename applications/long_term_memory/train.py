@@ -23,26 +23,6 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
     monitor_mode = "max"
     export_options = LongTermMemoryExport
 
-    def datasets(self, config, epoch):
-        from applications.long_term_memory import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.long_term_memory import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.long_term_memory import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.long_term_memory import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.long_term_memory.model import StopWhenSolved
 

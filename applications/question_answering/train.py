@@ -20,26 +20,6 @@ class QuestionAnsweringTask(Task[QuestionAnsweringConfig]):
     monitor_mode = "min"
     export_options = QuestionAnsweringExport
 
-    def datasets(self, config, epoch):
-        from applications.question_answering import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.question_answering import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.question_answering import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.question_answering import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.question_answering import trainings
 

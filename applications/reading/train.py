@@ -16,26 +16,6 @@ class ReadingTask(Task[ReadingConfig]):
     monitor_mode = "max"
     export_options = ReadingExport
 
-    def datasets(self, config, epoch):
-        from applications.reading import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.reading import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.reading import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.reading import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.training import schedules
 

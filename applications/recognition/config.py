@@ -114,7 +114,7 @@ _CANVAS = replace(
     shift=0,
     glimpse_size=12,
     scales=3,
-    num_glimpses=6,
+    num_glimpses=8,
     last_location_std=0.1,
     dropout=0.1,
     epochs=120,
@@ -133,6 +133,6 @@ PRESETS = {
     ),
     "mnist": _MNIST,
     "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=80),
-    "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4, num_glimpses=8),
+    "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4),
     "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2),
 }

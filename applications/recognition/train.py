@@ -17,26 +17,6 @@ class RecognitionTask(Task[RecognitionConfig]):
     monitor = "val_error"
     monitor_mode = "min"
 
-    def datasets(self, config, epoch):
-        from applications.recognition import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.recognition import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.recognition import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.recognition import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.recognition.model import LowerSpread
         from applications.training import schedules

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from applications.training.config import TrainConfig
@@ -51,7 +53,9 @@ class Task(ABC, Generic[C]):
     """One application: its presets, its data, its model, and what to do with a trained one.
 
     Every method takes what it needs and returns what it made; a task keeps no state, and its
-    module imports TensorFlow and Keras inside methods only.
+    module imports TensorFlow and Keras inside methods only. Unless overridden, the first four call
+    the functions of the same names beside it: `datasets`, `save_facts` and `load_facts` of `data`,
+    and `build` of `model`.
     """
 
     name: ClassVar[str]
@@ -65,25 +69,30 @@ class Task(ABC, Generic[C]):
     export_options: type[ExportOptions] = ExportOptions
     """A frozen dataclass: its fields, all with defaults, are flags of `keras-attention export`."""
 
-    @abstractmethod
     def datasets(self, config: C, epoch: tf.Variable) -> Datasets:
         """Reads the data. `epoch` counts epochs from 0 while training.
 
         The order of `train`, and anything random in it, must follow from `config.seed` and
         `epoch` alone, or a resumed run would differ: see `applications.training.data.shuffled`.
         """
+        return self._module("data").datasets(config, epoch)
 
-    @abstractmethod
     def save_facts(self, facts: Any, folder: Path) -> None:
         """Writes `facts` into the empty `folder`."""
+        self._module("data").save_facts(facts, folder)
 
-    @abstractmethod
     def load_facts(self, folder: Path) -> Any:
         """Reads what `save_facts` wrote."""
+        return self._module("data").load_facts(folder)
 
-    @abstractmethod
     def build(self, config: C, facts: Any) -> keras.Model:
         """The model: all its weights made, and compiled."""
+        return self._module("model").build(config, facts)
+
+    def _module(self, name: str) -> ModuleType:
+        """The module of this name beside the task's own."""
+        package = type(self).__module__.rpartition(".")[0]
+        return import_module(f"{package}.{name}")
 
     def callbacks(self, config: C, datasets: Datasets) -> list[keras.callbacks.Callback]:
         """More callbacks for training. They run before the best weights are chosen.

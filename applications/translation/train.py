@@ -15,26 +15,6 @@ class TranslationTask(Task[TranslationConfig]):
     monitor_mode = "max"
     export_options = TranslationExport
 
-    def datasets(self, config, epoch):
-        from applications.translation import data
-
-        return data.datasets(config, epoch)
-
-    def save_facts(self, facts, folder):
-        from applications.translation import data
-
-        data.save_facts(facts, folder)
-
-    def load_facts(self, folder):
-        from applications.translation import data
-
-        return data.load_facts(folder)
-
-    def build(self, config, facts):
-        from applications.translation import model
-
-        return model.build(config, facts)
-
     def callbacks(self, config, datasets):
         from applications.training import schedules
         from applications.translation.evaluation import TranslateValidation
