@@ -40,7 +40,9 @@ class NTMCell(keras.layers.Layer):
         num_reads: R.
         num_writes: W.
         max_shift: How far a head may move in one step; S is `2 max_shift + 1`.
-        memory_initializer: Initializer of the memory before the first step, of shape (N, M).
+        memory_initializer: Initializer of the memory before the first step, of shape (N, M). By
+            default, a normal distribution with a standard deviation of 0.5: slots that differ
+            are told apart by content. `Constant(1e-6)` is the one of Collier & Beel.
         trainable_memory: Whether that memory is learned.
         initial_weighting: Where the heads are before the first step: "learned", of random logits
             at first; "focused", on slot 0; or "uniform". With a memory of equal slots and uniform
@@ -110,7 +112,9 @@ class NTMCell(keras.layers.Layer):
         self.num_reads, self.num_writes = num_reads, num_writes
         self.max_shift = max_shift
         self.memory_initializer = keras.initializers.get(
-            keras.initializers.Constant(1e-6) if memory_initializer is None else memory_initializer
+            keras.initializers.RandomNormal(stddev=0.5)
+            if memory_initializer is None
+            else memory_initializer
         )
         self.trainable_memory = trainable_memory
         self.initial_weighting = initial_weighting

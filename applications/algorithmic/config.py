@@ -14,7 +14,15 @@ VECTORS = ("copy", "repeat_copy", "associative_recall", "priority_sort")
 LANGUAGES = ("anbn", "anbncn", "anbncndn", "anb2n", "anbmcnm", "memorization")
 
 OF_MODEL = {
-    "ntm": ("controller", "heads", "slots", "slot_width", "first_weighting", "gate_bias"),
+    "ntm": (
+        "controller",
+        "heads",
+        "slots",
+        "slot_width",
+        "first_memory",
+        "first_weighting",
+        "gate_bias",
+    ),
     "stack": ("stacks", "depth", "keep", "recurrent", "rounding"),
     "lstm": ("layers",),
 }
@@ -63,6 +71,8 @@ class AlgorithmicConfig(TrainConfig):
     """For ntm: slots of the memory."""
     slot_width: int = 20
     """For ntm: numbers in a slot."""
+    first_memory: Literal["random", "constant"] = "random"
+    """For ntm: what the slots hold at first, numbers drawn once for the run, or 1e-6 in all."""
     first_weighting: Literal["learned", "focused"] = "learned"
     """For ntm: where the heads are at first; focused: on one slot."""
     gate_bias: float = 0.0
@@ -117,15 +127,15 @@ class AlgorithmicExport(ExportOptions):
     """Exports a trained machine."""
 
 
-_NTM = AlgorithmicConfig(epochs=15, batch_size=16, learning_rate=1e-3)
+_NTM = AlgorithmicConfig(epochs=30, batch_size=1, learning_rate=3e-4)
 _STACK = AlgorithmicConfig(
     problem="anbn", model="stack", units=40, epochs=40, batch_size=8, learning_rate=3e-3
 )
 _BY_PROBLEM: dict[str, AlgorithmicConfig] = {
     "copy": _NTM,
-    "repeat_copy": replace(_NTM, max_size=10, epochs=30, first_weighting="focused", gate_bias=-2.0),
-    "associative_recall": replace(_NTM, max_size=6, epochs=30),
-    "priority_sort": replace(_NTM, max_size=8, heads=2, epochs=30),
+    "repeat_copy": replace(_NTM, max_size=10, epochs=60),
+    "associative_recall": replace(_NTM, max_size=6, epochs=60),
+    "priority_sort": replace(_NTM, max_size=8, heads=2, epochs=60),
     **dict.fromkeys(LANGUAGES, _STACK),
     "memorization": replace(_STACK, units=100, keep=True),
 }

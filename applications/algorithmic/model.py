@@ -188,6 +188,9 @@ def make_cell(config: AlgorithmicConfig):
         slot_width=config.slot_width,
         num_reads=config.heads,
         num_writes=config.heads,
+        memory_initializer=(
+            keras.initializers.Constant(1e-6) if config.first_memory == "constant" else None
+        ),
         initial_weighting=config.first_weighting,
         gate_bias=config.gate_bias,
     )

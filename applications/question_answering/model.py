@@ -39,7 +39,8 @@ class MemoryNetwork(keras.Model):
         answer  = softmax(C_K u_{K+1})
 
     with `A_1 = B` and `A_{k+1} = C_k`, sums over the embeddings of words. An answer is one word of
-    the vocabulary.
+    the vocabulary. Places that a story leaves empty are sentences of no words, so that a hop can
+    read nothing, as in the authors' program.
 
     Args:
         vocabulary_size: Number of words, 0 for none included.
@@ -121,7 +122,11 @@ class MemoryNetwork(keras.Model):
         if self.attention == "uniform":
             query, weights = self._mean(query, timed)
         else:
-            query, weights = self.memory(query, timed, return_attention_scores=True)
+            # Empty places count too, with a score of 0: a hop may read nothing.
+            places = ops.ones(ops.shape(timed)[:2], "bool")
+            query, weights = self.memory(
+                query, timed, memory_mask=places, return_attention_scores=True
+            )
         logits = self._logits(query, self.memory.contents[-1])
         return Answered(logits, ops.cast(weights, "float32"))
 

@@ -163,7 +163,10 @@ def test_first_states(kind):
 
 def test_equal_slots_and_uniform_weights_stay_equal_for_ever():
     """The trap that the other first states are for."""
-    cell = NTMCell(keras.layers.LSTMCell(4), N, M, initial_weighting="uniform")
+    equal = keras.initializers.Constant(1e-6)
+    cell = NTMCell(
+        keras.layers.LSTMCell(4), N, M, initial_weighting="uniform", memory_initializer=equal
+    )
     states = keras.layers.RNN(cell, return_state=True)(draw(B, 9, D))
     memory = numpy(states[-1]).reshape(B, N, M)
     np.testing.assert_allclose(memory, memory[:, :1] + np.zeros_like(memory), rtol=1e-4, atol=1e-6)
