@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from export.client import Client
     from export.dev_server.server import DevServer, serve_forever
     from export.errors import ExportError, ServingError
+    from export.linter import Finding, lint
     from export.saved_model import check_parity, write
     from export.signatures import Signature
 
@@ -20,9 +21,11 @@ __all__ = [
     "Client",
     "DevServer",
     "ExportError",
+    "Finding",
     "ServingError",
     "Signature",
     "check_parity",
+    "lint",
     "serve_forever",
     "write",
 ]
@@ -31,9 +34,11 @@ _HOMES = {
     "Client": "export.client",
     "DevServer": "export.dev_server.server",
     "ExportError": "export.errors",
+    "Finding": "export.linter",
     "ServingError": "export.errors",
     "Signature": "export.signatures",
     "check_parity": "export.saved_model",
+    "lint": "export.linter",
     "serve_forever": "export.dev_server.server",
     "write": "export.saved_model",
 }

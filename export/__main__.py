@@ -1,4 +1,4 @@
-"""`python -m export serve DIR` and `python -m export predict ADDRESS MODEL --input NAME=JSON`."""
+"""`python -m export serve DIR`, `… lint DIR` and `… predict ADDRESS MODEL --input NAME=JSON`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 if it did its work, 2 with one line on stderr if the user erred."""
+    """Runs one command; 0 if it did its work, 2 with one line on stderr if the user erred.
+
+    `lint` returns 1 if it found errors.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except (ExportError, OSError) as error:
         print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
 
 
 _PROGRAM = "python -m export"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Serve a SavedModel, or ask one.")
-    commands = parser.add_subparsers(required=True, metavar="{serve,predict}")
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM, description="Serve a SavedModel, look for what is wrong with it, or ask one."
+    )
+    commands = parser.add_subparsers(required=True, metavar="{serve,lint,predict}")
 
     serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
     serve.add_argument("directory", help="folder of one model, or of several such folders")
@@ -38,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--grpc-port", type=int, default=8500, help="0 for a free one (%(default)s)")
     serve.add_argument("--rest-port", type=int, default=8501, help="0 for a free one (%(default)s)")
     serve.set_defaults(run=_serve)
+
+    lint = commands.add_parser("lint", help="look for what stock TensorFlow Serving would refuse")
+    lint.add_argument("directory", help="folder of one version, or of a model: its newest version")
+    lint.set_defaults(run=_lint)
 
     predict = commands.add_parser("predict", help="ask a server and print its answer as JSON")
     predict.add_argument("address", help="host:port of the protocol")
@@ -57,6 +66,20 @@ def _serve(options: argparse.Namespace) -> None:
     from export.dev_server.server import serve_forever
 
     serve_forever(options.directory, options.host, options.grpc_port, options.rest_port)
+
+
+def _lint(options: argparse.Namespace) -> int:
+    from export.layout import newest_version
+    from export.linter import lint
+
+    folder = Path(options.directory)
+    _, folder = newest_version(folder) or (0, folder)
+    found = lint(folder)
+    for level, where, what in found:
+        print(f"{level}: {where}: {what}")
+    errors = sum(each.level == "error" for each in found)
+    print(f"{folder}: {errors} errors, {len(found) - errors} warnings")
+    return 1 if errors else 0
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, ServingError
+
+if TYPE_CHECKING:  # The linter reads messages where TensorFlow itself must not be imported.
+    from tensorflow.core.protobuf import meta_graph_pb2
 
 
 def read_meta_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
     """The one graph, its function library and its signatures, in `folder/saved_model.pb`."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
     path = folder / "saved_model.pb"
     if not path.is_file():
         raise ExportError(f"{folder}: expected a SavedModel. Received: no saved_model.pb in it.")
@@ -47,6 +50,28 @@ def op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
     return names - {function.signature.name for function in graph.library.function}
 
 
+def reached_op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """The same, of the graph and of those functions that it leads to."""
+    functions = {each.signature.name: each for each in meta_graph.graph_def.library.function}
+    pending: list[Any] = list(meta_graph.graph_def.node)
+    found: set[str] = set()
+    seen: set[str] = set()
+    while pending:
+        node = pending.pop()
+        found.add(node.op)
+        for name in {node.op, *_functions_named_by(node)} & functions.keys() - seen:
+            seen.add(name)
+            pending.extend(functions[name].node_def)
+    return found - functions.keys()
+
+
+def _functions_named_by(node: Any) -> Iterator[str]:
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (each.name for each in value.list.func)
+
+
 def load_missing_ops(folder: Path) -> None:
     """Imports tensorflow_text if, and only if, the graph uses ops that TensorFlow does not have.
 
@@ -69,6 +94,8 @@ def load_missing_ops(folder: Path) -> None:
 
 
 def _unregistered(names: Iterable[str]) -> list[str]:
+    import tensorflow as tf
+
     missing = []
     graph = tf.Graph()
     for name in names:

@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.dev_server.models import versions
-from export.dev_server.servable import DEFAULT_SIGNATURE, Servable
+from export.dev_server.servable import Servable
 from export.graph import compiled_functions, read_meta_graph
+from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, versions
 from export.signatures import Signature, check_name
-from export.warmup import WARMUP_FILE, write_warmup
+from export.warmup import write_warmup
 
 
 def write(

@@ -10,11 +10,8 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from export.errors import ExportError
+from export.layout import MAX_WARMUP_RECORDS, WARMUP_FILE
 from export.signatures import Signature
-
-# Where a server looks, below the folder of a version, and the most it replays.
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
-MAX_RECORDS = 1000
 
 
 def write_warmup(version: Path, signatures: Mapping[str, Signature]) -> int:
@@ -26,9 +23,9 @@ def write_warmup(version: Path, signatures: Mapping[str, Signature]) -> int:
         for name, signature in signatures.items()
         for index in range(len(signature.examples))
     ]
-    if len(logs) > MAX_RECORDS:
+    if len(logs) > MAX_WARMUP_RECORDS:
         raise ValueError(
-            f"A server replays at most {MAX_RECORDS} warm-up records. "
+            f"A server replays at most {MAX_WARMUP_RECORDS} warm-up records. "
             f"Received: {len(logs)} examples."
         )
     if logs:  # no file is fine, and says more plainly than an empty one that there is nothing
@@ -53,9 +50,10 @@ def read_warmup(version: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
         return
     try:
         for number, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
-            if number == MAX_RECORDS:
+            if number == MAX_WARMUP_RECORDS:
                 raise ExportError(
-                    f"{path}: expected at most {MAX_RECORDS} warm-up records. Received: more."
+                    f"{path}: expected at most {MAX_WARMUP_RECORDS} warm-up records. "
+                    "Received: more."
                 )
             yield prediction_log_pb2.PredictionLog.FromString(record)
     except tf.errors.DataLossError as error:

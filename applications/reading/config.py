@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -91,8 +91,7 @@ class ReadingConfig(TrainConfig):
             self._require(
                 "max_entities", self.max_entities >= least, f"at least {least} for --data generated"
             )
-        default = next(each.default for each in fields(self) if each.name == "num_sentences")
-        if self.data != "cbt" and self.num_sentences != default:
+        if self.data != "cbt" and self.num_sentences != ReadingConfig.num_sentences:
             raise UserError(f"--num-sentences is for --data cbt. Received: {self.num_sentences}")
 
 

@@ -19,9 +19,9 @@ from tensorflow_serving.apis import (
 
 from export.dev_server.descriptions import signature_map, status_response
 from export.dev_server.models import Loaded, Models
-from export.dev_server.servable import DEFAULT_SIGNATURE
 from export.dev_server.tensor_protos import to_array, to_proto
 from export.errors import ServingError
+from export.layout import DEFAULT_SIGNATURE
 
 _MESSAGE_LIMIT = 1024
 

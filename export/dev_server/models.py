@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from export.dev_server.servable import Servable
 from export.errors import ExportError, ServingError
-
-_INT64_MAX = 2**63 - 1
+from export.layout import newest_version
 
 
 class Loaded(NamedTuple):
@@ -18,24 +17,6 @@ class Loaded(NamedTuple):
     model: str
     version: int
     servable: Servable
-
-
-def versions(base: Path) -> dict[int, Path]:
-    """Version number -> folder of the children of `base` whose names are non-negative int64s.
-
-    Anything else is skipped, as TensorFlow Serving does, so a version being written is never seen.
-    """
-    found = {}
-    for child in sorted(base.iterdir()):
-        name = child.name
-        if name.isascii() and name.isdigit() and int(name) <= _INT64_MAX and child.is_dir():
-            found[int(name)] = child
-    return found
-
-
-def newest_version(base: Path) -> tuple[int, Path] | None:
-    """The highest version below `base`, or None where there is none."""
-    return max(versions(base).items(), default=None)
 
 
 def discover(directory: Path) -> dict[str, Path]:

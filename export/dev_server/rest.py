@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from export.dev_server import json_outputs, json_tensors
 from export.dev_server.descriptions import metadata_document, status_response, to_document
 from export.dev_server.models import Models
-from export.dev_server.servable import DEFAULT_SIGNATURE
 from export.errors import HTTP_STATUS, ServingError
+from export.layout import DEFAULT_SIGNATURE
 
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII

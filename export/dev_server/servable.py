@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from export.dev_server.tensor_protos import dtype_of, to_array, type_name
 from export.errors import ExportError, ServingError
 from export.graph import load_missing_ops
+from export.layout import DEFAULT_SIGNATURE
 from export.warmup import read_warmup
 
 # tf.errors' numbers are the canonical ones.
@@ -25,8 +26,6 @@ CODE_NAMES = {
     9: "FAILED_PRECONDITION", 10: "ABORTED", 11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED",
     13: "INTERNAL", 14: "UNAVAILABLE", 15: "DATA_LOSS", 16: "UNAUTHENTICATED",
 }  # fmt: skip
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 class Servable:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from export import Client, DevServer, ExportError, ServingError, write
-from export.dev_server.models import discover, versions
+from export.dev_server.models import discover
 from export.dev_server.servable import Servable
+from export.layout import versions
 from tests.export.conftest import half_signature
 
 

@@ -5,7 +5,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export import ExportError, ServingError, Signature, write
 from export.dev_server.servable import Servable
-from export.warmup import WARMUP_FILE, read_warmup, write_warmup
+from export.layout import WARMUP_FILE
+from export.warmup import read_warmup, write_warmup
 from tests.export.conftest import describe_signature, half_plus_two, half_signature, spec
 
 

@@ -1,0 +1,52 @@
+"""Looks for what stock TensorFlow Serving would refuse, or do wrong, before it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from export.errors import ExportError
+from export.linter.rules import Finding
+
+__all__ = ["Finding", "lint"]
+
+
+def lint(version: str | os.PathLike[str]) -> list[Finding]:
+    """Everything that a stock server would refuse in a SavedModel, or do wrong.
+
+    It is looked at in a process of its own, which loads TensorFlow's C library and none of its
+    Python, with XLA switched off, as a server does; it sees no GPU. All warm-up records are run.
+
+    Args:
+        version: The folder of one version: the one with `saved_model.pb`.
+
+    Returns:
+        Findings of the levels `error` and `warning`. Without errors a stock server loads the model,
+        and answers what the warm-up records ask.
+
+    Raises:
+        ExportError: if the folder holds no SavedModel, or the process dies: with its last words.
+    """
+    folder = Path(version).absolute()
+    if not (folder / "saved_model.pb").is_file():
+        raise ExportError(f"{version}: expected a SavedModel. Received: no saved_model.pb in it.")
+    root = Path(__file__).parents[2]
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "export.linter.child", str(folder)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise ExportError(f"{version}: the process that looked at it died: {last}")
+    return [Finding(*each) for each in json.loads(done.stdout)]

@@ -1,0 +1,191 @@
+"""`export.lint`: what a stock server would refuse, found without TensorFlow's Python."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from export import ExportError, lint, write
+from export.__main__ import main
+from export.graph import op_names, reached_op_names, read_meta_graph
+from export.layout import WARMUP_FILE
+from tests.export.conftest import half_signature, spec
+
+
+def save(folder, **functions):
+    """A SavedModel as anybody might write it: of functions with their inputs."""
+    module = tf.Module()
+    signatures = {
+        name: tf.function(function).get_concrete_function(*inputs)
+        for name, (function, *inputs) in functions.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures)
+    return folder
+
+
+def record(version, *logs):
+    """Puts warm-up records in their place."""
+    path = version / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def predict_log(signature="serving_default", **inputs):
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def found(version, level="error"):
+    return [f"{where}: {what}" for each, where, what in lint(version) if each == level]
+
+
+@pytest.fixture
+def good(exports, tmp_path):
+    return shutil.copytree(exports / "half_plus_two" / "123", tmp_path / "123")
+
+
+def test_what_write_wrote_is_found_good(exports):
+    assert lint(exports / "half_plus_two" / "123") == []
+    assert found(exports / "words" / "1") == []
+
+
+def test_a_signature_that_no_record_asks_was_not_run(exports):
+    never = "count: no warm-up record asks it, so it was not run"
+    assert never in found(exports / "words" / "1", "warning")
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory):
+    """Of one model with a fault in every signature, all that is found."""
+    ragged = tf.RaggedTensor.from_row_lengths
+    folder = save(
+        tmp_path_factory.mktemp("faulty") / "1",
+        two=(lambda x: {"y": x * 2.0}, tf.TensorSpec((2, 3), tf.float32, "x")),
+        once=(lambda x: {"y": x * 2.0}, tf.TensorSpec((), tf.float32, "x")),
+        half=(lambda x: {"y": tf.cast(x, tf.bfloat16)}, spec(tf.float32)),
+        ragged=(lambda x: {"y": ragged(x, tf.shape(x))}, tf.TensorSpec((None,), name="x")),
+        keras=(lambda x: {"y": x * 2.0}, tf.TensorSpec((None,), tf.float32, "keras_tensor_3")),
+        python=(
+            lambda x: {"y": tf.ensure_shape(tf.numpy_function(np.sin, [x], tf.float32), (None,))},
+            tf.TensorSpec((None,), tf.float32, "x"),
+        ),
+    )
+    return [f"{level}: {where}: {what}" for level, where, what in lint(folder)]
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "error: two, input x: its batch is always of 2;",
+        "warning: two, output y: its batch is always of 2;",
+        "warning: once, input x: it has no batch axis",
+        "error: half, output y: DT_BFLOAT16, which has no form in JSON",
+        "error: ragged, output y: it is ragged",
+        "error: keras, input keras_tensor_3: Keras' own name",
+        "error: graph: no kernel runs it on a CPU",
+        "error: signatures: expected one named serving_default",
+        "warning: assets.extra/tf_serving_warmup_requests: there is none",
+    ],
+)
+def test_faults_are_found_and_named(faults, expected):
+    assert len([each for each in faults if each.startswith(expected)]) == 1, faults
+
+
+def test_python_in_the_graph_is_named(faults):
+    (kernel,) = [each for each in faults if "no kernel" in each]
+    assert "PyFunc" in kernel and "CPU" in kernel
+
+
+def test_what_is_compiled_is_run_with_xla_switched_off(tmp_path):
+    compiled = tf.function(lambda x: x * 3.0, jit_compile=True)
+    function = lambda x: {"y": compiled(x)}  # noqa: E731
+    version = save(
+        tmp_path / "1", serving_default=(function, tf.TensorSpec((None,), tf.float32, "x"))
+    )
+    record(version, predict_log(x=[1.0]))
+    told, run = found(version)
+    assert told.startswith("graph: a stock server answers `XLA compilation disabled`")
+    assert run.startswith(f"{WARMUP_FILE}, record 0: ") and "XLA compilation disabled" in run
+
+
+def test_only_functions_that_are_reached_must_run(good):
+    meta_graph = read_meta_graph(good)
+    never = meta_graph.graph_def.library.function.add()
+    never.signature.name = "never"
+    never.node_def.add(name="rnn", op="CudnnRNNV3")
+    assert "CudnnRNNV3" in op_names(meta_graph)
+    assert "CudnnRNNV3" not in reached_op_names(meta_graph)
+    caller = meta_graph.graph_def.node.add(name="call", op="PartitionedCall")
+    caller.attr["f"].func.name = "never"
+    assert {"CudnnRNNV3", "PartitionedCall"} <= reached_op_names(meta_graph)
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (predict_log("other", x=[1.0]), "it asks the signature other, which there is not"),
+        (predict_log(z=[1.0]), "expected the inputs ['x']. Received: ['z']"),
+        (predict_log(x=["a"]), "INVALID_ARGUMENT: "),
+    ],
+)
+def test_a_record_that_fails_is_named(good, log, expected):
+    record(good, predict_log(x=[1.0]), log)
+    (only,) = found(good)
+    assert only.startswith(f"{WARMUP_FILE}, record 1: {expected}")
+
+
+def test_too_many_records(good):
+    record(good, *[predict_log(x=[1.0])] * 1001)
+    assert found(good) == [f"{WARMUP_FILE}: a server takes no more than 1000 records"]
+
+
+def test_a_file_that_ends_within_a_record(good):
+    path = good / WARMUP_FILE
+    path.write_bytes(path.read_bytes()[:-3])
+    (only,) = found(good)
+    assert only.startswith(f"{WARMUP_FILE}: expected whole records")
+
+
+def test_records_of_something_else(good):
+    with tf.io.TFRecordWriter(str(good / WARMUP_FILE)) as writer:
+        writer.write(b"\xff\xff")
+    assert found(good) == [f"{WARMUP_FILE}, record 0: it is no PredictionLog"]
+
+
+def test_weights_that_are_lost(exports, tmp_path):
+    version = write(tmp_path / "weighted", {"serving_default": half_signature()})
+    shutil.rmtree(version / "variables")
+    assert all(each.startswith("loading: ") for each in found(version))
+
+
+def test_the_command_tells_the_newest_version_and_exits_with_what_it_found(good, capsys):
+    (good.parent / "9").mkdir()
+    assert main(["lint", str(good.parent)]) == 0
+    assert capsys.readouterr().out == f"{good}: 0 errors, 0 warnings\n"
+    record(good, predict_log("other"))
+    assert main(["lint", str(good)]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"error: {WARMUP_FILE}, record 0: it asks the signature other")
+    assert out.endswith("1 errors, 1 warnings\n")
+
+
+@pytest.mark.parametrize("content", [None, b"no message"])
+def test_folders_that_hold_no_model(tmp_path, content, capsys):
+    if content:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+        (only,) = found(tmp_path)
+        assert "expected a SavedModel message" in only
+    else:
+        with pytest.raises(ExportError, match="expected a SavedModel. Received: no saved_model.pb"):
+            lint(tmp_path)
+        assert main(["lint", str(tmp_path)]) == 2
+        assert main(["lint", str(tmp_path / "nowhere")]) == 2
+        assert "nowhere" in capsys.readouterr().err
