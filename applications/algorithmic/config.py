@@ -129,7 +129,13 @@ class AlgorithmicExport(ExportOptions):
 
 _NTM = AlgorithmicConfig(epochs=30, batch_size=1, learning_rate=3e-4)
 _STACK = AlgorithmicConfig(
-    problem="anbn", model="stack", units=40, epochs=40, batch_size=8, learning_rate=3e-3
+    problem="anbn",
+    model="stack",
+    units=40,
+    depth=64,
+    epochs=30,
+    batch_size=1,
+    learning_rate=1e-2,
 )
 _BY_PROBLEM: dict[str, AlgorithmicConfig] = {
     "copy": _NTM,
