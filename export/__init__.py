@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from export.errors import ExportError, ServingError
     from export.linter import Finding, lint
     from export.saved_model import check_parity, write
+    from export.server_config import write_server_config
     from export.signatures import Signature
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "lint",
     "serve_forever",
     "write",
+    "write_server_config",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "lint": "export.linter",
     "serve_forever": "export.dev_server.server",
     "write": "export.saved_model",
+    "write_server_config": "export.server_config",
 }
 
 

@@ -1,4 +1,4 @@
-"""`python -m export serve DIR`, `… lint DIR` and `… predict ADDRESS MODEL --input NAME=JSON`."""
+"""`python -m export`: serve, lint and configure exported models, and ask a server."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _PROGRAM = "python -m export"
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=_PROGRAM, description="Serve a SavedModel, look for what is wrong with it, or ask one."
+        prog=_PROGRAM,
+        description="Serve SavedModels, look for what is wrong with them, or ask one.",
     )
-    commands = parser.add_subparsers(required=True, metavar="{serve,lint,predict}")
+    commands = parser.add_subparsers(required=True, metavar="{serve,lint,config,predict}")
 
     serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
     serve.add_argument("directory", help="folder of one model, or of several such folders")
@@ -47,6 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     lint = commands.add_parser("lint", help="look for what stock TensorFlow Serving would refuse")
     lint.add_argument("directory", help="folder of one version, or of a model: its newest version")
     lint.set_defaults(run=_lint)
+
+    config = commands.add_parser("config", help="write what TensorFlow Serving is started with")
+    config.add_argument("directory", help="folder of exported models; written is DIR/serving/")
+    config.add_argument(
+        "--batch-sizes", type=int, nargs="+", default=(1, 2, 4, 8, 16, 32), metavar="SIZE"
+    )
+    config.add_argument("--batch-timeout-micros", type=int, default=5000, metavar="MICROSECONDS")
+    config.add_argument("--image", default="tensorflow/serving:latest", help="(%(default)s)")
+    config.add_argument(
+        "--storage-uri", default="pvc://models", help="of DIR in a cluster (%(default)s)"
+    )
+    config.set_defaults(run=_config)
 
     predict = commands.add_parser("predict", help="ask a server and print its answer as JSON")
     predict.add_argument("address", help="host:port of the protocol")
@@ -80,6 +93,23 @@ def _lint(options: argparse.Namespace) -> int:
     errors = sum(each.level == "error" for each in found)
     print(f"{folder}: {errors} errors, {len(found) - errors} warnings")
     return 1 if errors else 0
+
+
+def _config(options: argparse.Namespace) -> None:
+    from export.server_config import write_server_config
+
+    try:
+        written = write_server_config(
+            options.directory,
+            batch_sizes=options.batch_sizes,
+            batch_timeout_micros=options.batch_timeout_micros,
+            image=options.image,
+            storage_uri=options.storage_uri,
+        )
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    for path in written:
+        print(path)
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -1,0 +1,202 @@
+"""What TensorFlow Serving is started with, for a folder of exported models.
+
+All is written for a server that finds the folder at `/models`: the image of TensorFlow Serving, by
+Docker, by Docker Compose, or in Kubernetes by KServe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.errors import ExportError
+from export.layout import newest_version
+
+AT = "/models"  # where the server finds the folder
+IMAGE = "tensorflow/serving:latest"
+METRICS = "/monitoring/prometheus/metrics"
+
+
+def write_server_config(
+    directory: str | os.PathLike[str],
+    *,
+    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    batch_timeout_micros: int = 5000,
+    image: str = IMAGE,
+    storage_uri: str = "pvc://models",
+) -> list[Path]:
+    """Writes the configuration of a server of all models in a folder, into `directory/serving/`.
+
+    | file | for |
+    |---|---|
+    | `models.config` | `--model_config_file`: every model, its newest version |
+    | `batching.config` | `--batching_parameters_file`: requests that meet are run together |
+    | `monitoring.config` | `--monitoring_config_file`: metrics for Prometheus |
+    | `session.config` | `--tensorflow_session_config_file`: GPU memory is taken as needed |
+    | `docker.sh`, `compose.yaml` | start the image with all of these |
+    | `kserve-MODEL.yaml` | a KServe `InferenceService` of each model: a probe, autoscaling |
+
+    Args:
+        directory: The folder of exported models: `directory/MODEL/VERSION/`.
+        batch_sizes: The sizes that batches are rounded up to, in rising order. The last is also the
+            most rows that a single request may have.
+        batch_timeout_micros: How long a request waits for others, in microseconds.
+        image: The image of TensorFlow Serving, or one made of it.
+        storage_uri: Where a cluster finds `directory`, for KServe.
+
+    Returns:
+        The files.
+
+    Raises:
+        ExportError: if the folder holds no model, or two whose names are one in Kubernetes.
+        ValueError: if `batch_sizes` do not rise from 1 or more, or the timeout is negative.
+    """
+    folder = Path(directory)
+    sizes = list(batch_sizes)
+    if not sizes or sizes != sorted(set(sizes)) or sizes[0] < 1:
+        raise ValueError(f"`batch_sizes` must rise from at least 1. Received: {batch_sizes!r}.")
+    if batch_timeout_micros < 0:
+        raise ValueError(
+            f"`batch_timeout_micros` must be at least 0. Received: {batch_timeout_micros!r}."
+        )
+    names = _models(folder)
+    services = _services(names)
+    contents = {
+        "models.config": _models_config(names),
+        "batching.config": _batching(sizes, batch_timeout_micros),
+        "monitoring.config": f'prometheus_config {{ enable: true path: "{METRICS}" }}\n',
+        "session.config": "gpu_options { allow_growth: true }\n",
+        "docker.sh": _docker(image),
+        "compose.yaml": _compose(image),
+        **{
+            f"kserve-{service}.yaml": _kserve(service, f"{storage_uri.rstrip('/')}/{name}")
+            for name, service in services.items()
+        },
+    }
+    target = folder / "serving"
+    target.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        beside = target / f".{name}"
+        beside.write_text(content, encoding="utf-8")
+        beside.chmod(0o755 if name.endswith(".sh") else 0o644)
+        beside.replace(target / name)
+    return [target / name for name in contents]
+
+
+def _models(folder: Path) -> list[str]:
+    found = [
+        child.name
+        for child in sorted(folder.iterdir())
+        if child.is_dir() and not child.name.startswith(".") and newest_version(child)
+    ]
+    if not found:
+        raise ExportError(f"{folder}: expected models as MODEL/VERSION/. Received: none.")
+    return found
+
+
+def _services(names: Sequence[str]) -> dict[str, str]:
+    """A name for Kubernetes of each: a letter, then letters of lower case, digits and dashes."""
+    found: dict[str, str] = {}
+    for name in names:
+        service = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        if not service[:1].isalpha():
+            service = f"model-{service}".rstrip("-")
+        if service in found.values():
+            raise ExportError(f"Two models would both be {service} in Kubernetes. Rename {name}.")
+        found[name] = service
+    return found
+
+
+def _models_config(names: Sequence[str]) -> str:
+    """Text of a ModelServerConfig."""
+    each = (
+        f"  config {{ name: {json.dumps(name)} base_path: {json.dumps(f'{AT}/{name}')} "
+        'model_platform: "tensorflow" }\n'
+        for name in names
+    )
+    return "model_config_list {\n" + "".join(each) + "}\n"
+
+
+def _batching(sizes: Sequence[int], timeout: int) -> str:
+    """Text of BatchingParameters."""
+    return (
+        f"max_batch_size {{ value: {sizes[-1]} }}\n"
+        f"batch_timeout_micros {{ value: {timeout} }}\n"
+        "max_enqueued_batches { value: 100 }\n"
+    ) + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+
+
+def _flags() -> list[str]:
+    at = f"{AT}/serving"
+    return [
+        f"--model_config_file={at}/models.config",
+        "--model_config_file_poll_wait_seconds=60",
+        "--enable_batching",
+        f"--batching_parameters_file={at}/batching.config",
+        f"--monitoring_config_file={at}/monitoring.config",
+        f"--tensorflow_session_config_file={at}/session.config",
+    ]
+
+
+def _docker(image: str) -> str:
+    flags = " \\\n    ".join(_flags())
+    return (
+        "#!/bin/sh\n"
+        "# Serves the models beside this folder over gRPC on 8500 and REST on 8501.\n"
+        'models=$(cd "$(dirname "$0")/.." && pwd)\n'
+        "exec docker run --rm -p 8500:8500 -p 8501:8501 \\\n"
+        f'    -v "$models:{AT}:ro" {image} \\\n'
+        f"    {flags}\n"
+    )
+
+
+def _compose(image: str) -> str:
+    flags = "".join(f"      - {json.dumps(flag)}\n" for flag in _flags())
+    return (
+        "services:\n"
+        "  serving:\n"
+        f"    image: {json.dumps(image)}\n"
+        f"    command:\n{flags}"
+        "    volumes:\n"
+        f'      - "..:{AT}:ro"\n'
+        "    ports:\n"
+        '      - "8500:8500"\n'
+        '      - "8501:8501"\n'
+        "    restart: unless-stopped\n"
+    )
+
+
+def _kserve(service: str, uri: str) -> str:
+    """An InferenceService; KServe's own server for TensorFlow knows the model by its name."""
+    return (
+        "apiVersion: serving.kserve.io/v1beta1\n"
+        "kind: InferenceService\n"
+        "metadata:\n"
+        f"  name: {json.dumps(service)}\n"
+        "spec:\n"
+        "  predictor:\n"
+        "    minReplicas: 1\n"
+        "    maxReplicas: 4\n"
+        "    scaleMetric: concurrency\n"
+        "    scaleTarget: 8\n"
+        "    model:\n"
+        "      modelFormat:\n"
+        "        name: tensorflow\n"
+        f"      storageUri: {json.dumps(uri)}\n"
+        "      readinessProbe:\n"
+        "        httpGet:\n"
+        f"          path: {json.dumps(f'/v1/models/{service}/metadata')}\n"
+        "          port: 8080\n"
+        "        periodSeconds: 5\n"
+        "        failureThreshold: 60\n"
+        "      resources:\n"
+        "        requests:\n"
+        '          cpu: "1"\n'
+        "          memory: 2Gi\n"
+        "        limits:\n"
+        '          cpu: "4"\n'
+        "          memory: 4Gi\n"
+    )
