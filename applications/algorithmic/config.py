@@ -127,7 +127,7 @@ class AlgorithmicExport(ExportOptions):
     """Exports a trained machine."""
 
 
-_NTM = AlgorithmicConfig(epochs=30, batch_size=1, learning_rate=3e-4)
+_NTM = AlgorithmicConfig(epochs=60, batch_size=1, learning_rate=3e-5)
 _STACK = AlgorithmicConfig(
     problem="anbn",
     model="stack",

@@ -37,6 +37,18 @@ def sequence(machine, length=6):
     return rng.normal(size=(3, length, machine.num_inputs)).astype("float32")
 
 
+@pytest.mark.parametrize(("kind", "differ"), [("random", True), ("constant", False)])
+def test_slots_differ_at_first_or_not(kind, differ):
+    config = AlgorithmicConfig(slots=7, slot_width=3, first_memory=kind, **SMALL)
+    first, again = [], []
+    for memories in (first, again):
+        keras.utils.set_random_seed(2)
+        machine = model.build(config, data.Facts(9, 8, ""))
+        memories.append(np.array(machine.cell.first_memory))
+    assert (np.ptp(first[0], axis=0) > 0.1).all() == differ
+    np.testing.assert_array_equal(first[0], again[0])
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_machine_does_what_its_cell_does_at_each_step(name):
     machine = made(name)

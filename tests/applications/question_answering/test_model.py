@@ -49,20 +49,24 @@ def sentence(ids, table, encoding):
 
 
 def oracle(tables, story, question, attention, encoding):
-    """Logits and weights of one question: A_1 = B, A_{k+1} = C_k, W = C_K."""
+    """Logits and weights of one question: A_1 = B, A_{k+1} = C_k, W = C_K.
+
+    To the softmax, places without a sentence have a score of 0, and nothing is read of them.
+    """
     told = [list(ids) for ids in story if any(ids)]
     timed = [ids + [13 + len(told) - 1 - at] for at, ids in enumerate(told)]
     u, all_weights = sentence(question, tables[0], encoding), []
     for k in range(0 if attention == "none" else K):
         scores = np.array([u @ sentence(ids, tables[k], encoding) for ids in timed])
+        scores = np.pad(scores, (0, M - len(timed)))
         weights = np.exp(scores) / np.exp(scores).sum()
         if attention == "uniform":
-            weights = np.full(len(timed), 1 / len(timed))
+            weights = np.pad(np.full(len(timed), 1 / len(timed)), (0, M - len(timed)))
         u = u + sum(
             p * sentence(ids, tables[k + 1], encoding)
-            for p, ids in zip(weights, timed, strict=True)
+            for p, ids in zip(weights, timed, strict=False)
         )
-        all_weights.append(np.pad(weights, (0, M - len(timed))))
+        all_weights.append(weights)
     return tables[-1][:13] @ u, np.array(all_weights).reshape(-1, M)
 
 
