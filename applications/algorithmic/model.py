@@ -169,7 +169,7 @@ def build(config: AlgorithmicConfig, facts: Facts) -> Machine:
 
 
 def _optimizer(config: AlgorithmicConfig) -> keras.optimizers.Optimizer:
-    """Of vectors, Graves' own; its large epsilon keeps a machine that errs no more from wandering."""
+    """For vectors, Graves' own: its epsilon keeps a machine that errs no more from wandering."""
     if config.problem in VECTORS:
         return keras.optimizers.RMSprop(
             config.learning_rate,
