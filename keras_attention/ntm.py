@@ -183,7 +183,7 @@ class NTMCell(keras.layers.Layer):
         """(R + W, N)."""
         shape = (self.num_reads + self.num_writes, self.num_slots)
         if self.initial_weighting == "learned":
-            return ops.softmax(ops.cast(self.first_logits, "float32"), axis=-1)
+            return ops.softmax(ops.cast(self.first_logits, self._dtype_of_weights()), axis=-1)
         if self.initial_weighting == "uniform":
             return ops.full(shape, 1.0 / self.num_slots)
         return ops.repeat(ops.one_hot(ops.array([0]), self.num_slots), shape[0], axis=0)

@@ -79,7 +79,7 @@ class AlgorithmicConfig(TrainConfig):
     """For ntm: below 0, heads tend to go from where they were, and not by content."""
     stacks: int = 10
     """For stack: how many there are."""
-    depth: int = 128
+    depth: int = 64
     """For stack: numbers a stack has room for."""
     keep: bool = False
     """For stack: one may also stay as it is, instead of being pushed or popped."""
@@ -132,7 +132,6 @@ _STACK = AlgorithmicConfig(
     problem="anbn",
     model="stack",
     units=40,
-    depth=64,
     epochs=30,
     batch_size=1,
     learning_rate=1e-2,
