@@ -138,9 +138,9 @@ _STACK = AlgorithmicConfig(
 )
 _BY_PROBLEM: dict[str, AlgorithmicConfig] = {
     "copy": _NTM,
-    "repeat_copy": replace(_NTM, max_size=10, epochs=60, first_weighting="focused", gate_bias=-2.0),
-    "associative_recall": replace(_NTM, max_size=6, epochs=60),
-    "priority_sort": replace(_NTM, max_size=8, heads=2, epochs=60),
+    "repeat_copy": replace(_NTM, max_size=10, first_weighting="focused", gate_bias=-2.0),
+    "associative_recall": replace(_NTM, max_size=6),
+    "priority_sort": replace(_NTM, max_size=8, heads=2),
     **dict.fromkeys(LANGUAGES, _STACK),
     "memorization": replace(_STACK, units=100, keep=True),
 }
