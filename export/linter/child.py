@@ -25,13 +25,12 @@ def findings(folder: Path) -> Iterator[Finding]:
     """Everything that is wrong with the version in `folder`."""
     library = Library()
     meta_graph = read_meta_graph(folder)
-    from tensorflow.core.framework import op_def_pb2, types_pb2
+    from tensorflow.core.framework import types_pb2
 
     yield from rules.signatures(meta_graph, types_pb2.DataType.Name)
     yield from rules.compiled(meta_graph)
     yield from _text_operations(library, meta_graph)
-    listed = op_def_pb2.OpList.FromString(library.taken(library.call("TF_GetAllOpList")))
-    registered = {each.name for each in listed.op}
+    registered = _registered(library)
     yield from rules.operations(meta_graph, registered, lambda name: _on_cpu(library, name))
     try:
         session = Session(library, folder)
@@ -39,6 +38,14 @@ def findings(folder: Path) -> Iterator[Finding]:
         yield Finding("error", "loading", str(error))
         return
     yield from _warm_up(session, meta_graph, folder)
+
+
+def _registered(library: Library) -> set[str]:
+    """The names of all operations that there are."""
+    from tensorflow.core.framework import op_def_pb2
+
+    listed = op_def_pb2.OpList.FromString(library.taken(library.call("TF_GetAllOpList")))
+    return {each.name for each in listed.op}
 
 
 def _on_cpu(library: Library, operation: str) -> bool:
@@ -52,10 +59,7 @@ def _on_cpu(library: Library, operation: str) -> bool:
 
 def _text_operations(library: Library, meta_graph: Any) -> Iterator[Finding]:
     """Loads what tensorflow_text brings, where it is needed: a stock server has it built in."""
-    from tensorflow.core.framework import op_def_pb2
-
-    listed = op_def_pb2.OpList.FromString(library.taken(library.call("TF_GetAllOpList")))
-    missing = op_names(meta_graph) - {each.name for each in listed.op}
+    missing = op_names(meta_graph) - _registered(library)
     folder = folder_of("tensorflow_text") if missing else None
     if folder is not None:
         for path in sorted(folder.glob("python/ops/_*.so")):
@@ -88,8 +92,8 @@ def _warm_up(session: Session, meta_graph: Any, folder: Path) -> Iterator[Findin
                 )
                 return
             log = prediction_log_pb2.PredictionLog.FromString(record)
-            request = log.predict_log.request
-            asked.add(request.model_spec.signature_name or DEFAULT_SIGNATURE)
+            if log.WhichOneof("log_type") == "predict_log":
+                asked.add(log.predict_log.request.model_spec.signature_name or DEFAULT_SIGNATURE)
             for what in _failure(session, meta_graph, log):
                 yield Finding("error", f"{where}, record {number}", what)
     except DecodeError:

@@ -106,9 +106,9 @@ def test_python_in_the_graph_is_named(faults):
 
 def test_what_is_compiled_is_run_with_xla_switched_off(tmp_path):
     compiled = tf.function(lambda x: x * 3.0, jit_compile=True)
-    function = lambda x: {"y": compiled(x)}  # noqa: E731
     version = save(
-        tmp_path / "1", serving_default=(function, tf.TensorSpec((None,), tf.float32, "x"))
+        tmp_path / "1",
+        serving_default=(lambda x: {"y": compiled(x)}, tf.TensorSpec((None,), tf.float32, "x")),
     )
     record(version, predict_log(x=[1.0]))
     told, run = found(version)
