@@ -25,8 +25,6 @@ from keras_attention import (
 
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
 
-BASELINE_UNITS = 128  # of the network that foretells the cost of a draw
-
 
 @register
 class GatedAttention(layers.Layer):
@@ -321,7 +319,7 @@ def captioner_of(model: keras.Model) -> Captioner:
 def estimator(baseline: str, samples: int) -> score_function.Estimator:
     """The estimator of the gradient through draws, by the name of its baseline."""
     if baseline == "learned":
-        return score_function.LearnedBaseline(BASELINE_UNITS, samples)
+        return score_function.LearnedBaseline(samples=samples)
     kinds = {
         "leave_one_out": score_function.LeaveOneOut,
         "self_critical": score_function.SelfCriticalBaseline,
