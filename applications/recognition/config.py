@@ -28,6 +28,9 @@ class RecognitionConfig(TrainConfig):
     """How many pictures are put into the canvas, to be read from left to right."""
     shift: int = 0
     """Most pixels by which pictures without a canvas are moved in training, in either direction."""
+    distortion: float = 0.0
+    """How much pictures are turned, scaled and slanted in training: 0.1 is up to 6 degrees or a
+    tenth of their size."""
 
     attention: Literal["learned", "random", "none"] = "learned"
     """learned: the model decides where to look; random: chance does, a control; none: a small
@@ -73,7 +76,7 @@ class RecognitionConfig(TrainConfig):
         for name in ("location_std", "last_location_std"):
             if getattr(self, name) <= 0.0:
                 raise UserError(f"{flag(name)} must be positive. Received: {getattr(self, name)}")
-        for name in ("dropout", "average"):
+        for name in ("dropout", "average", "distortion"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise UserError(f"{flag(name)} must be in [0, 1). Received: {getattr(self, name)}")
         if self.attention != "learned" and self.baseline != "learned":

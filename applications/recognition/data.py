@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,9 @@ def datasets(config: RecognitionConfig, epoch: tf.Variable) -> Datasets:
     )
     if count < config.batch_size:
         raise UserError(f"--batch-size {config.batch_size} is more than the {count} pictures.")
+    varied = replace(layout, distortion=config.distortion)
     return Datasets(
-        _training(splits.train, layout, config, epoch, facts),
+        _training(splits.train, varied, config, epoch, facts),
         _in_order(validation, config.batch_size),
         _in_order(test, config.batch_size),
         facts,

@@ -30,6 +30,7 @@ class Layout:
     canvas: int
     clutter: int
     num_objects: int
+    distortion: float = 0.0
 
     def check(self, images: Images) -> None:
         """Refuses a canvas that the pictures do not fit into."""
@@ -57,20 +58,24 @@ class Layout:
         height, width, channels = images.pixels.shape[1:]
         if not self.canvas:
             boxes = np.broadcast_to([0, 0, height, width], (*chosen.shape, 4))
-            return Scenes(images.pixels[chosen[:, 0]], labels, boxes)
+            return Scenes(self._pictures(images, chosen[:, 0], rng), labels, boxes)
         scenes = np.zeros((len(chosen), self.canvas, self.canvas, channels), np.uint8)
         top = rng.integers(0, self.canvas - height + 1, chosen.shape)
         free = self.canvas - self.num_objects * width
         left = np.sort(rng.integers(0, free + 1, chosen.shape), axis=1)
         left += width * np.arange(self.num_objects)
         for k in range(self.num_objects):
-            _add(scenes, images.pixels[chosen[:, k]], top[:, k], left[:, k])
+            _add(scenes, self._pictures(images, chosen[:, k], rng), top[:, k], left[:, k])
         for _ in range(self.clutter):
             pieces = self._pieces(images, len(chosen), rng)
             _add(
                 scenes, pieces, *rng.integers(0, self.canvas - len(pieces[0]) + 1, (2, len(chosen)))
             )
         return Scenes(scenes, labels, np.stack([top, left, top + height, left + width], axis=-1))
+
+    def _pictures(self, images: Images, which: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        pictures = images.pixels[which]
+        return distorted(pictures, self.distortion, rng) if self.distortion else pictures
 
     def _pieces(self, images: Images, count: int, rng: np.random.Generator) -> np.ndarray:
         """Squares cut out of any pictures: (count, side, side, channels)."""
@@ -88,6 +93,29 @@ def shifted(pictures: np.ndarray, most: int, rng: np.random.Generator) -> np.nda
     padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)))
     top, left = rng.integers(0, 2 * most + 1, (2, count))
     return padded[_window(np.arange(count), top, left, height, width)]
+
+
+def distorted(pictures: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Pictures (N, H, W, channels), each turned, scaled and slanted about its middle.
+
+    What is seen at p was at A p, with the origin in the middle: A is the identity, each of its four
+    numbers changed by at most `most`. Between pixels it is the mean of four; what is new is black.
+    """
+    count, height, width, channels = pictures.shape
+    maps = np.eye(2) + rng.uniform(-most, most, (count, 2, 2))
+    middle = np.array([height - 1, width - 1]) / 2.0
+    places = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2) - middle
+    source = np.clip(places @ maps.transpose(0, 2, 1) + middle, -1.0, [height, width]) + 1.0
+    corner = np.minimum(source.astype(np.intp), [height, width])
+    down, right = np.moveaxis((source - corner).astype(np.float32), -1, 0)[..., None]
+    stride = width + 2
+    first = np.arange(count)[:, None] * (height + 2) * stride
+    first = first + corner[..., 0] * stride + corner[..., 1]
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, channels)
+    above = padded[first] * (1 - right) + padded[first + 1] * right
+    below = padded[first + stride] * (1 - right) + padded[first + stride + 1] * right
+    seen = above * (1 - down) + below * down
+    return np.rint(seen).astype(np.uint8).reshape(pictures.shape)
 
 
 def _add(scenes: np.ndarray, patches: np.ndarray, top: np.ndarray, left: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from applications.recognition.images import Images
-from applications.recognition.scenes import Layout, shifted
+from applications.recognition.scenes import Layout, distorted, shifted
 from applications.training.errors import UserError
 
 COUNT, HEIGHT, WIDTH = 60, 7, 5
@@ -94,3 +94,39 @@ def test_shifted_pictures_are_moved_by_no_more_than_told():
         seen.add((down, across))
     assert seen == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
     assert (shifted(pictures, 0, np.random.default_rng(3)) == pictures).all()
+
+
+def test_a_quarter_turn_is_that_of_numpy():
+    """Distortion draws A - I from `rng`, so a fixed draw is a known map."""
+
+    class Turn:
+        def uniform(self, low, high, shape):
+            return np.broadcast_to(np.array([[0.0, 1.0], [-1.0, 0.0]]) - np.eye(2), shape)
+
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 7, 7, 2), dtype=np.uint8)
+    turned = distorted(pictures, 1.0, Turn())
+    assert (turned == np.rot90(pictures, 1, axes=(1, 2))).all()
+
+
+def test_distortion_is_scipy_s_affine_transform():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    pictures = np.random.default_rng(1).integers(0, 256, (5, 9, 12, 1), dtype=np.uint8)
+    seen = distorted(pictures, 0.3, np.random.default_rng(2))
+    maps = np.eye(2) + np.random.default_rng(2).uniform(-0.3, 0.3, (5, 2, 2))
+    middle = np.array([4.0, 5.5])
+    for before, after, a in zip(pictures, seen, maps, strict=True):
+        expected = ndimage.affine_transform(
+            before[..., 0].astype(float), a, middle - a @ middle, order=1, mode="grid-constant"
+        )
+        np.testing.assert_allclose(after[..., 0], expected, atol=0.51)
+
+
+def test_no_distortion_changes_nothing_and_more_changes_more():
+    pictures = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    assert (distorted(pictures, 0.0, np.random.default_rng(2)) == pictures).all()
+
+    def change(most):
+        seen = distorted(pictures, most, np.random.default_rng(2)).astype(int)
+        return np.abs(seen - pictures).mean()
+
+    assert 0 < change(0.02) < change(0.2)
