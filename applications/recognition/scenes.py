@@ -104,7 +104,7 @@ def distorted(pictures: np.ndarray, most: float, rng: np.random.Generator) -> np
     count, height, width, channels = pictures.shape
     maps = np.eye(2) + rng.uniform(-most, most, (count, 2, 2))
     middle = np.array([height - 1, width - 1]) / 2.0
-    places = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2) - middle
+    places = np.indices((height, width)).reshape(2, -1).T - middle
     source = np.clip(places @ maps.transpose(0, 2, 1) + middle, -1.0, [height, width]) + 1.0
     corner = np.minimum(source.astype(np.intp), [height, width])
     down, right = np.moveaxis((source - corner).astype(np.float32), -1, 0)[..., None]
