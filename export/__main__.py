@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -39,10 +40,32 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{serve,lint,config,predict}")
 
     serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
-    serve.add_argument("directory", help="folder of one model, or of several such folders")
+    serve.add_argument(
+        "directory", nargs="?", help="folder of one model, or of several such folders"
+    )
+    serve.add_argument(
+        "--model-config-file", metavar="FILE", help="instead of a folder: a ModelServerConfig"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     serve.add_argument("--grpc-port", type=int, default=8500, help="0 for a free one (%(default)s)")
     serve.add_argument("--rest-port", type=int, default=8501, help="0 for a free one (%(default)s)")
+    serve.add_argument(
+        "--poll-seconds",
+        type=float,
+        default=1.0,
+        help="how often to look for new versions; 0 for never (%(default)s)",
+    )
+    serve.add_argument(
+        "--batching",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="run requests that meet together, by TensorFlow Serving's defaults or by a file of "
+        "BatchingParameters",
+    )
+    serve.add_argument(
+        "--ssl-config-file", metavar="FILE", help="an SSLConfig, with which gRPC is encrypted"
+    )
     serve.set_defaults(run=_serve)
 
     lint = commands.add_parser("lint", help="look for what stock TensorFlow Serving would refuse")
@@ -76,9 +99,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> None:
     _import_tensorflow()
+    from export.dev_server.batching_parameters import Parameters
     from export.dev_server.server import serve_forever
 
-    serve_forever(options.directory, options.host, options.grpc_port, options.rest_port)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("export").setLevel(logging.INFO)
+    batching = None
+    if options.batching is not None:
+        batching = Parameters.read(options.batching) if options.batching else Parameters()
+    serve_forever(
+        options.directory,
+        model_config_file=options.model_config_file,
+        host=options.host,
+        grpc_port=options.grpc_port,
+        rest_port=options.rest_port,
+        poll_seconds=options.poll_seconds,
+        batching=batching,
+        ssl_config_file=options.ssl_config_file,
+    )
 
 
 def _lint(options: argparse.Namespace) -> int:

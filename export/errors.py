@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+# Canonical status names, by number.
+CODES = (
+    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
+    "PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED "
+    "INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
+).split()
+
 # Canonical status name -> HTTP status code, as TensorFlow Serving translates them.
 HTTP_STATUS = {
     "OK": 200,

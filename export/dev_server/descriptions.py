@@ -7,18 +7,22 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from export.dev_server.models import Loaded, Models
+from export.errors import CODES
 
 
 def status_response(
     models: Models, name: str, version: int | None
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """The versions of a model, newest first; what is loaded here is available."""
+    """The versions of a model, newest first, and what became of them."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    for number in models.status(name, version):
+    for found in models.status(name, version):
         entry = response.model_version_status.add()
-        entry.version = number
-        entry.state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        entry.status.SetInParent()  # OK and no message: present, though all of it is default
+        entry.version = found.version
+        entry.state = get_model_status_pb2.ModelVersionStatus.State.Value(found.state)
+        entry.status.SetInParent()  # present, though all of it may be default
+        if found.error:
+            entry.status.error_code = CODES.index(found.error.code)
+            entry.status.error_message = found.error.message
     return response
 
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
+from export.dev_server.batching import BatchScheduler
+from export.dev_server.session import Runner, Session
 from export.dev_server.tensor_protos import dtype_of, to_array, type_name
-from export.errors import ExportError, ServingError
-from export.graph import load_missing_ops
+from export.errors import ServingError
 from export.layout import DEFAULT_SIGNATURE
 from export.warmup import read_warmup
-
-# tf.errors' numbers are the canonical ones.
-CODE_NAMES = {
-    1: "CANCELLED", 2: "UNKNOWN", 3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND", 6: "ALREADY_EXISTS", 7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION", 10: "ABORTED", 11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED",
-    13: "INTERNAL", 14: "UNAVAILABLE", 15: "DATA_LOSS", 16: "UNAUTHENTICATED",
-}  # fmt: skip
 
 
 class Servable:
@@ -34,6 +24,7 @@ class Servable:
     Args:
         folder: the folder of a version, the one that holds `saved_model.pb`.
         warm_up: replay the warm-up records; one that fails makes loading fail.
+        scheduler: what runs requests together; without it, each is run by itself.
 
     Example:
 
@@ -47,19 +38,25 @@ class Servable:
     {'y': array([2.5, 3. ], dtype=float32)}
     """
 
-    def __init__(self, folder: Path, *, warm_up: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, warm_up: bool = True, scheduler: BatchScheduler | None = None
+    ) -> None:
         self.folder = folder
-        load_missing_ops(folder)
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        self._callables: dict[tuple[str, ...], Any] = {}
-        self._lock = threading.Lock()
+        self._session = Session(folder)
+        self._runner: Runner = (
+            self._session if scheduler is None else scheduler.batching(self._session)
+        )
         try:
-            self.signatures = self._load()
             if warm_up:
                 self._replay()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def signatures(self) -> dict[str, meta_graph_pb2.SignatureDef]:
+        """Signatures by name."""
+        return self._session.signatures
 
     def __enter__(self) -> Servable:
         return self
@@ -69,7 +66,6 @@ class Servable:
 
     def close(self) -> None:
         """Frees the session and what it holds."""
-        self._callables.clear()
         self._session.close()
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
@@ -85,6 +81,7 @@ class Servable:
         *,
         signature: str = "",
         output_filter: Sequence[str] = (),
+        timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs one signature.
 
@@ -93,6 +90,7 @@ class Servable:
                 are for the graph to judge. Strings are object arrays of bytes.
             signature: its name; empty for `serving_default`.
             output_filter: the outputs wanted; empty for all.
+            timeout: seconds after which the run is given up; None for never.
 
         Returns:
             Output name -> array.
@@ -106,37 +104,13 @@ class Servable:
         feeds = [(definition.inputs[name], inputs[name]) for name in sorted(definition.inputs)]
         for index, (info, array) in enumerate(feeds):
             _check_dtype(index, info, array)
-        run = self._callable(
-            tuple(info.name for info, _ in feeds),
-            tuple(definition.outputs[name].name for name in wanted),
+        values = self._runner.run(
+            [info.name for info, _ in feeds],
+            [definition.outputs[name].name for name in wanted],
+            [array for _, array in feeds],
+            timeout,
         )
-        try:
-            values = run(*(array for _, array in feeds))
-        except tf.errors.OpError as error:
-            raise ServingError(CODE_NAMES[error.error_code], error.message) from error
-        return {name: np.asarray(value) for name, value in zip(wanted, values, strict=True)}
-
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
-        # `Session.run` compares what it is fed with the static shape of the placeholder. Serving
-        # does not: only the graph may complain. This is the way in that leaves it to the graph.
-        key = (*feeds, "->", *fetches)
-        with self._lock:
-            if key not in self._callables:
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                self._callables[key] = self._session._make_callable_from_options(options)
-            return self._callables[key]
-
-    def _load(self) -> dict[str, meta_graph_pb2.SignatureDef]:
-        try:
-            with self._session.graph.as_default(), _no_deprecation_notice():
-                meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, [tf.saved_model.SERVING], str(self.folder)
-                )
-        except tf.errors.OpError as error:
-            raise ServingError(CODE_NAMES[error.error_code], error.message) from error
-        except (RuntimeError, ValueError, OSError) as error:
-            raise ExportError(f"{self.folder}: the SavedModel does not load. {error}") from error
-        return dict(meta_graph.signature_def)
+        return dict(zip(wanted, values, strict=True))
 
     def _replay(self) -> None:
         for number, log in enumerate(read_warmup(self.folder)):
@@ -156,21 +130,6 @@ class Servable:
                 raise ServingError(
                     error.code, f"{self.folder}: warm-up record {number}: {error.message}"
                 ) from error
-
-
-@contextlib.contextmanager
-def _no_deprecation_notice() -> Iterator[None]:
-    """Mutes the notice that the session loader is TensorFlow 1's; it is also TF Serving's."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "deprecated" not in record.getMessage()
-
-    logger = tf.get_logger()
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
 
 
 def _check_inputs(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, Any]) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from export.dev_server.batching import BatchScheduler
+from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_service import ModelService, PredictionService
 from export.dev_server.http_server import RestServer
+from export.dev_server.model_config import Source, discover, read_config
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
+from export.dev_server.text_protos import SSLConfig, read_text
 from export.errors import ExportError
 
 _GRPC_OPTIONS = (
@@ -26,16 +35,21 @@ _GRPC_OPTIONS = (
 
 
 class DevServer:
-    """Serves the newest version of each model of a folder as TensorFlow Serving would.
+    """Serves models as TensorFlow Serving would, in TensorFlow sessions on this machine.
 
-    It runs the SavedModel in a TensorFlow session, listens on this machine only unless told
-    otherwise, and has no encryption, no batching and no reloading: it is for trying a model out.
+    It listens on this machine only unless told otherwise.
 
     Args:
-        base_path: the folder of one model (its children are versions), or a folder of such folders.
+        base_path: the folder of one model (its children are versions), or a folder of such folders,
+            of each of which the newest version is served.
+        model_config_file: instead of `base_path`, a ModelServerConfig in text format: names, paths,
+            version policies and labels, as for TensorFlow Serving.
         host: the address to listen on.
         grpc_port: port of gRPC; 0 takes a free one, which `grpc_port` holds after `start`.
         rest_port: port of REST, likewise.
+        poll_seconds: how often folders and config are looked at for new versions; 0 for never.
+        batching: if given, requests that meet are run together, as these parameters say.
+        ssl_config_file: an SSLConfig in text format, with which gRPC is encrypted.
 
     Example:
 
@@ -53,19 +67,31 @@ class DevServer:
 
     def __init__(
         self,
-        base_path: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
         *,
+        model_config_file: str | os.PathLike[str] | None = None,
         host: str = "127.0.0.1",
         grpc_port: int = 8500,
         rest_port: int = 8501,
+        poll_seconds: float = 1.0,
+        batching: Parameters | None = None,
+        ssl_config_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.base_path = Path(base_path)
+        self._source: Source
+        if base_path is not None and model_config_file is None:
+            self._source = functools.partial(discover, Path(base_path))
+        elif model_config_file is not None and base_path is None:
+            self._source = functools.partial(read_config, model_config_file)
+        else:
+            raise ExportError("Expected either a folder of models or a model config file.")
         self.host = host
         self.grpc_port = grpc_port
         self.rest_port = rest_port
+        self._poll_seconds = poll_seconds
+        self._batching = batching
+        self._ssl_config_file = ssl_config_file
+        self._running = contextlib.ExitStack()
         self._models: Models | None = None
-        self._grpc: grpc.Server | None = None
-        self._rest: RestServer | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,26 +114,29 @@ class DevServer:
         """
         if self._models is not None:
             raise ExportError("The server is already running.")
-        try:
-            self._models = Models(self.base_path)
+        with contextlib.ExitStack() as stack:
+            scheduler = None
+            if self._batching is not None:
+                scheduler = BatchScheduler(self._batching)
+                stack.callback(scheduler.close)
+            models = Models(self._source, scheduler)
+            stack.callback(models.close)
             # Both ports are bound before one answers: a client sees a whole server or none.
-            self._rest = self._bind_rest(RestService(self._models))
-            self._grpc = self._bind_grpc(self._models)
-            self._grpc.start()
-            self._rest.start()
-        except BaseException:
-            self.stop()
-            raise
+            rest = self._bind_rest(RestService(models))
+            stack.callback(rest.stop)
+            rpc = self._bind_grpc(models)
+            stack.callback(lambda: rpc.stop(grace=1.0).wait())
+            rpc.start()
+            rest.start()
+            if self._poll_seconds > 0:
+                stack.callback(_repeat(models.refresh, self._poll_seconds))
+            self._models = models
+            self._running = stack.pop_all()
 
     def stop(self) -> None:
         """Closes both ports, lets calls in progress finish for a moment, frees the models."""
-        if self._rest is not None:
-            self._rest.stop()
-        if self._grpc is not None:
-            self._grpc.stop(grace=1.0).wait()
-        if self._models is not None:
-            self._models.close()
-        self._models = self._grpc = self._rest = None
+        self._models = None
+        self._running.close()
 
     def _bind_rest(self, service: RestService) -> RestServer:
         try:
@@ -124,41 +153,74 @@ class DevServer:
             PredictionService(models), server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
+        healthy = health.HealthServicer()
+        for service in ("", "PredictionService", "ModelService"):
+            healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        address = _address(self.host, self.grpc_port)
         try:
-            port = server.add_insecure_port(_address(self.host, self.grpc_port))
+            if self._ssl_config_file is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, _credentials(Path(self._ssl_config_file)))
         except RuntimeError as error:
             raise _cannot_listen("gRPC", self.host, self.grpc_port, error) from error
         self.grpc_port = port
         return server
 
 
-def serve_forever(
-    directory: str | os.PathLike[str],
-    host: str = "127.0.0.1",
-    grpc_port: int = 8500,
-    rest_port: int = 8501,
-) -> None:
+def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: Any) -> None:
     """Serves until SIGINT or SIGTERM, after one line that says what is served and where.
 
-    Call it from the main thread: only that one may receive signals.
+    The arguments are those of `DevServer`. Call it from the main thread: only that one may receive
+    signals.
     """
+    server = DevServer(base_path, **options)
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with DevServer(directory, host=host, grpc_port=grpc_port, rest_port=rest_port) as server:
+        with server:
             print(
                 f"Serving {', '.join(server.models)}: "
-                f"gRPC {_address(host, server.grpc_port)}, "
-                f"REST http://{_address(host, server.rest_port)}",
+                f"gRPC {_address(server.host, server.grpc_port)}, "
+                f"REST http://{_address(server.host, server.rest_port)}",
                 flush=True,
             )
             stop.wait()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _repeat(function: Callable[[], None], seconds: float) -> Callable[[], None]:
+    """Calls `function` again and again in a thread; what is returned ends that."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(seconds):
+            function()
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return end
+
+
+def _credentials(path: Path) -> grpc.ServerCredentials:
+    config = read_text(path, SSLConfig(), "tensorflow.serving.SSLConfig")
+    if not (config.server_key and config.server_cert):
+        raise ExportError(f"{path}: expected server_key and server_cert, as PEM. Received: less.")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
 
 
 def _address(host: str, port: int) -> str:

@@ -16,14 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from export.errors import ExportError, ServingError
-
-# Status codes, by number.
-_CODES = (
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
-    "PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED "
-    "INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
-).split()
+from export.errors import CODES, ExportError, ServingError
 
 POINTER, TEXT, INT = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 
@@ -101,7 +94,7 @@ class Library:
         status = self.call("TF_NewStatus")
         try:
             result = self.call(name, *arguments, status)
-            code = _CODES[self.call("TF_GetCode", status)]
+            code = CODES[self.call("TF_GetCode", status)]
             if code != "OK":
                 raise ServingError(code, self.call("TF_Message", status).decode(errors="replace"))
             return result

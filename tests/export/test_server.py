@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from export import Client, DevServer, ExportError, ServingError, write
-from export.dev_server.models import discover
+from export.dev_server.model_config import ModelConfig, discover
 from export.dev_server.servable import Servable
 from export.layout import versions
 from tests.export.conftest import half_signature
@@ -24,12 +24,12 @@ def serve(folder, **options):
 
 
 def test_a_folder_of_models_and_the_folder_of_one(model):
-    assert discover(model.parent) == {"half": model}
-    assert discover(model) == {"half": model}
+    assert discover(model.parent) == {"half": ModelConfig(model)}
+    assert discover(model) == {"half": ModelConfig(model)}
     (model.parent / ".hidden" / "1").mkdir(parents=True)
     (model.parent / "notes").mkdir()
     (model.parent / "README").write_text("")
-    assert discover(model.parent) == {"half": model}
+    assert discover(model.parent) == {"half": ModelConfig(model)}
 
 
 def test_only_numbers_are_versions(model):

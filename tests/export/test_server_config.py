@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from export import ExportError, write_server_config
 from export.__main__ import main
+from export.dev_server.text_protos import BatchingParameters, MonitoringConfig
 
 NAMES = ["Photo_Captions", "translation"]
 
@@ -30,36 +31,6 @@ def files(folder):
     return {path.name: path for path in write_server_config(folder)}
 
 
-def message(name, **fields):
-    """A message class that no package ships, of fields name=(number, type)."""
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="test")
-    value = file.message_type.add(name="Value")
-    value.field.add(name="value", number=1, type=3, label=1)
-    metrics = file.message_type.add(name="Metrics")
-    metrics.field.add(name="enable", number=1, type=8, label=1)
-    metrics.field.add(name="path", number=2, type=9, label=1)
-    made = file.message_type.add(name=name)
-    for field, (number, kind) in fields.items():
-        if kind == "repeated":
-            made.field.add(name=field, number=number, type=3, label=3)
-        else:
-            made.field.add(name=field, number=number, type=11, label=1, type_name=f".test.{kind}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"test.{name}"))
-
-
-# As in tensorflow_serving/servables/tensorflow/session_bundle_config.proto and monitoring_config.
-BATCHING = message(
-    "BatchingParameters",
-    max_batch_size=(1, "Value"),
-    batch_timeout_micros=(2, "Value"),
-    max_enqueued_batches=(3, "Value"),
-    allowed_batch_sizes=(6, "repeated"),
-)
-MONITORING = message("MonitoringConfig", prometheus_config=(1, "Metrics"))
-
-
 def test_every_model_is_served(files):
     config = model_server_config_pb2.ModelServerConfig()
     text_format.Parse(files["models.config"].read_text(), config)
@@ -70,14 +41,14 @@ def test_every_model_is_served(files):
 def test_batches_end_at_the_largest_allowed_size(folder):
     files = write_server_config(folder, batch_sizes=[2, 6], batch_timeout_micros=70)
     text = next(path for path in files if path.name == "batching.config").read_text()
-    parameters = text_format.Parse(text, BATCHING())
+    parameters = text_format.Parse(text, BatchingParameters())
     assert list(parameters.allowed_batch_sizes) == [2, 6]
     assert parameters.max_batch_size.value == 6
     assert parameters.batch_timeout_micros.value == 70
 
 
 def test_metrics_and_the_session(files):
-    monitoring = text_format.Parse(files["monitoring.config"].read_text(), MONITORING())
+    monitoring = text_format.Parse(files["monitoring.config"].read_text(), MonitoringConfig())
     assert monitoring.prometheus_config.enable
     session = text_format.Parse(files["session.config"].read_text(), config_pb2.ConfigProto())
     assert session.gpu_options.allow_growth
