@@ -107,7 +107,7 @@ def test_without_a_timeout_what_waits_for_a_thread_is_run_together(schedule):
     threading.Timer(0.2, graph.go.set).start()
     meet(scheduler, graph, [[rows(1)], [rows(2)], [rows(3)]])
     batches = [batch[0].tolist() for batch in graph.batches]
-    assert batches in ([[1], [2, 3]], [[1, 2, 3]])  # the thread may have come late
+    assert sum(batches, []) == [1, 2, 3] and len(batches) < 3
 
 
 def test_other_outputs_and_other_models_are_other_batches(schedule):
