@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services: Predict, GetModelMetadata and GetModelStatus.
+"""TensorFlow Serving's gRPC services: inference, and what is known of the models.
 
 Calls not written here are answered UNIMPLEMENTED by the classes below.
 """
@@ -9,19 +9,22 @@ from typing import Any, NoReturn
 
 import grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
+from export.dev_server import inference
 from export.dev_server.descriptions import signature_map, status_response
 from export.dev_server.models import Loaded, Models
 from export.dev_server.tensor_protos import to_array, to_proto
 from export.errors import ServingError
-from export.layout import DEFAULT_SIGNATURE
 
 _MESSAGE_LIMIT = 1024
 
@@ -38,7 +41,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Runs one signature on named tensors."""
         try:
             loaded = _find(self._models, request)
-            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            name = inference.signature_name(request)
             loaded.servable.signature(name)  # before the tensors, as the server does
             outputs = loaded.servable.predict(
                 {key: to_array(key, proto) for key, proto in request.inputs.items()},
@@ -48,10 +51,49 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         except ServingError as error:
             _abort(context, error)
         response = predict_pb2.PredictResponse()
-        _describe(response.model_spec, loaded)
-        response.model_spec.signature_name = name
+        _describe(response.model_spec, loaded, name)
         for key, array in outputs.items():
             response.outputs[key].CopyFrom(to_proto(array))
+        return response
+
+    def Classify(  # noqa: N802
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
+        """Runs one signature on examples, for their classes."""
+        try:
+            loaded = _find(self._models, request)
+            result = inference.classify(loaded.servable, request)
+        except ServingError as error:
+            _abort(context, error)
+        response = classification_pb2.ClassificationResponse(result=result)
+        _describe(response.model_spec, loaded, inference.signature_name(request))
+        return response
+
+    def Regress(  # noqa: N802
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> regression_pb2.RegressionResponse:
+        """Runs one signature on examples, for a value of each."""
+        try:
+            loaded = _find(self._models, request)
+            result = inference.regress(loaded.servable, request)
+        except ServingError as error:
+            _abort(context, error)
+        response = regression_pb2.RegressionResponse(result=result)
+        _describe(response.model_spec, loaded, inference.signature_name(request))
+        return response
+
+    def MultiInference(  # noqa: N802
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Runs several signatures of the first task's model on the same examples."""
+        try:
+            first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+            loaded = _named(self._models, first)
+            response = inference.multi_inference(loaded.servable, request)
+        except ServingError as error:
+            _abort(context, error)
+        for result in response.results:
+            _describe(result.model_spec, loaded, result.model_spec.signature_name)
         return response
 
     def GetModelMetadata(  # noqa: N802
@@ -94,7 +136,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 def _find(models: Models, request: Any) -> Loaded:
     """The version that `request.model_spec` asks for."""
     _require_model_spec(request)
-    spec: model_pb2.ModelSpec = request.model_spec
+    return _named(models, request.model_spec)
+
+
+def _named(models: Models, spec: model_pb2.ModelSpec) -> Loaded:
     if not spec.name:
         raise ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
     choice = spec.WhichOneof("version_choice")
@@ -120,9 +165,10 @@ def _check_fields(fields: Any) -> None:
             raise ServingError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
 
 
-def _describe(spec: model_pb2.ModelSpec, loaded: Loaded) -> None:
+def _describe(spec: model_pb2.ModelSpec, loaded: Loaded, signature: str = "") -> None:
     spec.name = loaded.model
     spec.version.value = loaded.version
+    spec.signature_name = signature
 
 
 def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:

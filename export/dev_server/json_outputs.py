@@ -85,9 +85,9 @@ def _nest(name: str, array: np.ndarray, outer: int) -> list[str]:
 def _texts(name: str, array: np.ndarray) -> list[str]:
     values = array.ravel()
     if array.dtype == object:
-        return [_string(value, name.endswith("_bytes")) for value in values]
+        return [string(value, name.endswith("_bytes")) for value in values]
     if array.dtype in (np.float32, np.float64):
-        return _decimals(values)
+        return decimals(values)
     if array.dtype == np.bool_:
         return ["true" if value else "false" for value in values]
     if array.dtype.name in _INTEGERS:
@@ -95,13 +95,14 @@ def _texts(name: str, array: np.ndarray) -> list[str]:
     raise invalid(f"Failed to write JSON value for tensor type: {type_name(dtype_of(array))}")
 
 
-def _string(value: bytes, as_base64: bool) -> str:
+def string(value: bytes, as_base64: bool = False) -> str:
+    """A string as text, or as `{"b64": ...}`."""
     if as_base64:
         return json.dumps({"b64": base64.b64encode(value).decode("ascii")})
     return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
 
 
-def _decimals(values: np.ndarray) -> list[str]:
+def decimals(values: np.ndarray) -> list[str]:
     """Six digits where they say it all, else as many as the type needs; never a bare integer."""
     digits = 9 if values.dtype == np.float32 else 17
     numbers = values.tolist()

@@ -37,7 +37,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
         if kind is float:
             return value
         if kind is int:
-            return _to_float(value)
+            return to_float(value)
     elif dtype in _RANGES:
         low, high = _RANGES[dtype]
         if kind is int and low <= value <= high:
@@ -47,28 +47,30 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
             return value
     elif dtype == tf.string:
         if kind is str:
-            return _to_bytes(value)
+            return to_bytes(value)
         if kind is dict:
-            return _decode_base64(value)
+            return decode_base64(value)
     else:
         raise ServingError(
             "UNIMPLEMENTED",
             f"Conversion of JSON Value: {show(value)} to type: {type_name(dtype)}",
         )
     raise invalid(
-        f"JSON Value: {show(value)} Type: {_kind(value)} is not of expected type: "
+        f"JSON Value: {show(value)} Type: {json_type(value)} is not of expected type: "
         f"{type_name(dtype)}"
     )
 
 
-def _to_float(value: int) -> float:
+def to_float(value: int) -> float:
+    """An integer of any length as a number; beyond the largest lies infinity."""
     try:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
 
 
-def _to_bytes(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
+    """The bytes of a string; those that are no UTF-8 come back as they were in the body."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -80,7 +82,8 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _decode_base64(value: dict[str, Any]) -> bytes:
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """The bytes in an object with the one key `b64`."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {show(value)} not formatted correctly for base64 data")
     text = value["b64"].rstrip("=")  # padding may be left out
@@ -90,7 +93,8 @@ def _decode_base64(value: dict[str, Any]) -> bytes:
         raise invalid("Unable to base64 decode") from error
 
 
-def _kind(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """The name of a JSON value's type in the server's messages."""
     if isinstance(value, bool):
         return str(value)
     names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}

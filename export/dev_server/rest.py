@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from export.dev_server import json_outputs, json_tensors
+from tensorflow_serving.apis import classification_pb2, regression_pb2
+
+from export.dev_server import inference, json_examples, json_outputs, json_tensors
 from export.dev_server.descriptions import metadata_document, status_response, to_document
 from export.dev_server.models import Models
 from export.errors import HTTP_STATUS, ServingError
@@ -14,7 +16,7 @@ from export.layout import DEFAULT_SIGNATURE
 
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
-_PREDICT = re.compile(
+_INFER = re.compile(
     rf"/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classify|regress|predict)", _FLAGS
 )
 _ABOUT = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", _FLAGS)
@@ -56,17 +58,20 @@ class RestService:
             return error_answer(HTTP_STATUS[error.code], error.message)
 
     def _route(self, method: str, path: str, body: bytes) -> bytes:
-        if method == "POST" and (match := _PREDICT.fullmatch(path)):
-            return self._predict(match, body)
-        if method == "GET" and (match := _ABOUT.fullmatch(path)):
-            return self._about(match)
+        if method == "POST" and (found := _INFER.fullmatch(path)):
+            target, document = _target(found), json_tensors.parse(body)
+            match found["method"].lower():
+                case "predict":
+                    return self._predict(target, document)
+                case "classify":
+                    return self._classify(target, document)
+                case _:
+                    return self._regress(target, document)
+        if method == "GET" and (found := _ABOUT.fullmatch(path)):
+            return self._about(found)
         raise ServingError("INVALID_ARGUMENT", f"Malformed request: {method} {path}")
 
-    def _predict(self, match: re.Match[str], body: bytes) -> bytes:
-        target = _target(match)
-        if match["method"].lower() != "predict":
-            raise ServingError("UNIMPLEMENTED", "Method not implemented!")
-        document = json_tensors.parse(body)
+    def _predict(self, target: _Target, document: dict[str, Any]) -> bytes:
         signature = json_tensors.signature_name(document)
         servable = self._models.find(**target._asdict()).servable
         try:
@@ -80,6 +85,18 @@ class RestService:
         tensors = json_tensors.tensors(document, definition.inputs)
         outputs = servable.predict(tensors.inputs, signature=signature)
         return json_outputs.write_predictions(outputs, row=tensors.row)
+
+    def _classify(self, target: _Target, document: dict[str, Any]) -> bytes:
+        request = classification_pb2.ClassificationRequest()
+        json_examples.fill(request, document)  # all of the body is read before the model is found
+        servable = self._models.find(**target._asdict()).servable
+        return json_examples.write_classifications(inference.classify(servable, request))
+
+    def _regress(self, target: _Target, document: dict[str, Any]) -> bytes:
+        request = regression_pb2.RegressionRequest()
+        json_examples.fill(request, document)
+        servable = self._models.find(**target._asdict()).servable
+        return json_examples.write_regressions(inference.regress(servable, request))
 
     def _about(self, match: re.Match[str]) -> bytes:
         if match["name"] is None:

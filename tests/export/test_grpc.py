@@ -7,7 +7,6 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
-    inference_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -224,9 +223,3 @@ def test_status(status):  # G11
         (entry,) = status(model_spec=spec).model_version_status
         assert entry.version == 123 and entry.status.error_code == 0
         assert entry.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
-
-
-def test_other_calls_are_not_implemented(channel):
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    code, _ = refused(stub.MultiInference, inference_pb2.MultiInferenceRequest(), timeout=10)
-    assert code == "UNIMPLEMENTED"

@@ -147,11 +147,6 @@ def test_the_graph_judges_shapes(ask):
     assert code == 400 and "not compatible with expected shape" in answer["error"]
 
 
-def test_classify_and_regress_are_not_offered(ask):
-    for verb in ("classify", "regress"):
-        assert ask("POST", f"{HALF}:{verb}", {}) == (501, {"error": "Method not implemented!"})
-
-
 def test_status(ask):  # R14
     available = {
         "version": "123",
