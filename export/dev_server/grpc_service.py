@@ -5,7 +5,9 @@ Calls not written here are answered UNIMPLEMENTED by the classes below.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -13,6 +15,7 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
+    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -22,9 +25,11 @@ from tensorflow_serving.apis import (
 
 from export.dev_server import inference
 from export.dev_server.descriptions import signature_map, status_response
+from export.dev_server.metrics import Metrics
+from export.dev_server.model_config import from_proto
 from export.dev_server.models import Loaded, Models
 from export.dev_server.tensor_protos import to_array, to_proto
-from export.errors import ServingError
+from export.errors import ExportError, ServingError
 
 _MESSAGE_LIMIT = 1024
 
@@ -32,14 +37,15 @@ _MESSAGE_LIMIT = 1024
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers for the signatures of the models in `models`."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, metrics: Metrics) -> None:
         self._models = models
+        self._metrics = metrics
 
     def Predict(  # noqa: N802
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs one signature on named tensors."""
-        try:
+        with self._answering("Predict", request.model_spec, context):
             loaded = _find(self._models, request)
             name = inference.signature_name(request)
             loaded.servable.signature(name)  # before the tensors, as the server does
@@ -47,54 +53,48 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 {key: to_array(key, proto) for key, proto in request.inputs.items()},
                 signature=name,
                 output_filter=request.output_filter,
+                timeout=context.time_remaining(),
             )
-        except ServingError as error:
-            _abort(context, error)
-        response = predict_pb2.PredictResponse()
-        _describe(response.model_spec, loaded, name)
-        for key, array in outputs.items():
-            response.outputs[key].CopyFrom(to_proto(array))
-        return response
+            response = predict_pb2.PredictResponse()
+            _describe(response.model_spec, loaded, name)
+            for key, array in outputs.items():
+                response.outputs[key].CopyFrom(to_proto(array))
+            return response
 
     def Classify(  # noqa: N802
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> classification_pb2.ClassificationResponse:
         """Runs one signature on examples, for their classes."""
-        try:
+        with self._answering("Classify", request.model_spec, context):
             loaded = _find(self._models, request)
-            result = inference.classify(loaded.servable, request)
-        except ServingError as error:
-            _abort(context, error)
-        response = classification_pb2.ClassificationResponse(result=result)
-        _describe(response.model_spec, loaded, inference.signature_name(request))
-        return response
+            result = inference.classify(loaded.servable, request, context.time_remaining())
+            response = classification_pb2.ClassificationResponse(result=result)
+            _describe(response.model_spec, loaded, inference.signature_name(request))
+            return response
 
     def Regress(  # noqa: N802
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> regression_pb2.RegressionResponse:
         """Runs one signature on examples, for a value of each."""
-        try:
+        with self._answering("Regress", request.model_spec, context):
             loaded = _find(self._models, request)
-            result = inference.regress(loaded.servable, request)
-        except ServingError as error:
-            _abort(context, error)
-        response = regression_pb2.RegressionResponse(result=result)
-        _describe(response.model_spec, loaded, inference.signature_name(request))
-        return response
+            result = inference.regress(loaded.servable, request, context.time_remaining())
+            response = regression_pb2.RegressionResponse(result=result)
+            _describe(response.model_spec, loaded, inference.signature_name(request))
+            return response
 
     def MultiInference(  # noqa: N802
         self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
     ) -> inference_pb2.MultiInferenceResponse:
         """Runs several signatures of the first task's model on the same examples."""
-        try:
-            first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        with self._answering("MultiInference", first, context):
             loaded = _named(self._models, first)
-            response = inference.multi_inference(loaded.servable, request)
-        except ServingError as error:
-            _abort(context, error)
-        for result in response.results:
-            _describe(result.model_spec, loaded, result.model_spec.signature_name)
-        return response
+            remaining = context.time_remaining()
+            response = inference.multi_inference(loaded.servable, request, remaining)
+            for result in response.results:
+                _describe(result.model_spec, loaded, result.model_spec.signature_name)
+            return response
 
     def GetModelMetadata(  # noqa: N802
         self,
@@ -102,20 +102,26 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         context: grpc.ServicerContext,
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Tells the signatures of a version."""
-        try:
+        with _aborting(context):
             _require_model_spec(request)
             _check_fields(request.metadata_field)
             loaded = _find(self._models, request)
-        except ServingError as error:
-            _abort(context, error)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _describe(response.model_spec, loaded)
-        response.metadata["signature_def"].Pack(signature_map(loaded))
-        return response
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            _describe(response.model_spec, loaded)
+            response.metadata["signature_def"].Pack(signature_map(loaded))
+            return response
+
+    @contextlib.contextmanager
+    def _answering(
+        self, api: str, spec: model_pb2.ModelSpec, context: grpc.ServicerContext
+    ) -> Iterator[None]:
+        model = spec.name if spec.name in self._models else ""
+        with _aborting(context), self._metrics.request(model, api, "GRPC"):
+            yield
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """Tells which versions of the models in `models` are available."""
+    """Tells which versions of the models in `models` are available, and changes which are."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -124,13 +130,32 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Tells the state of one version or of all; a label is ignored."""
-        try:
+        with _aborting(context):
             _require_model_spec(request)
             spec = request.model_spec
             version = spec.version.value if spec.HasField("version") else None
             return status_response(self._models, spec.name, version)
-        except ServingError as error:
-            _abort(context, error)
+
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Serves the models of another config, in folders that the server was started on."""
+        with _aborting(context):
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise ServingError(
+                    "INVALID_ARGUMENT",
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                    "Only ModelConfigList is currently supported",
+                )
+            try:
+                self._models.reload(from_proto(request.config))
+            except ServingError:
+                raise
+            except ExportError as error:
+                raise ServingError("INVALID_ARGUMENT", str(error)) from error
+            response = model_management_pb2.ReloadConfigResponse()
+            response.status.SetInParent()  # OK
+            return response
 
 
 def _find(models: Models, request: Any) -> Loaded:
@@ -171,9 +196,13 @@ def _describe(spec: model_pb2.ModelSpec, loaded: Loaded, signature: str = "") ->
     spec.signature_name = signature
 
 
-def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:
-    message = error.message
-    if len(message) > _MESSAGE_LIMIT:
-        message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-    context.abort(grpc.StatusCode[error.code], message)
-    raise AssertionError("abort raises")
+@contextlib.contextmanager
+def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
+    """Ends the call with the status of a `ServingError` that leaves it."""
+    try:
+        yield
+    except ServingError as error:
+        message = error.message
+        if len(message) > _MESSAGE_LIMIT:
+            message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
+        context.abort(grpc.StatusCode[error.code], message)

@@ -27,38 +27,41 @@ if TYPE_CHECKING:  # a servable replays warm-up records by these functions
 
 
 def classify(
-    servable: Servable, request: classification_pb2.ClassificationRequest
+    servable: Servable,
+    request: classification_pb2.ClassificationRequest,
+    timeout: float | None = None,
 ) -> classification_pb2.ClassificationResult:
     """The classes of each example, with labels, scores or both.
 
-    Only the name of the signature is read from `request.model_spec`.
+    Only the name of the signature is read from `request.model_spec`; `timeout` is in seconds.
 
     Raises:
         ServingError: in the codes and words of TensorFlow Serving.
     """
-    return _infer(servable, _CLASSIFY, request)
+    return _infer(servable, _CLASSIFY, request, timeout)
 
 
 def regress(
-    servable: Servable, request: regression_pb2.RegressionRequest
+    servable: Servable, request: regression_pb2.RegressionRequest, timeout: float | None = None
 ) -> regression_pb2.RegressionResult:
     """One value for each example.
 
-    Only the name of the signature is read from `request.model_spec`.
+    Only the name of the signature is read from `request.model_spec`; `timeout` is in seconds.
 
     Raises:
         ServingError: in the codes and words of TensorFlow Serving.
     """
-    return _infer(servable, _REGRESS, request)
+    return _infer(servable, _REGRESS, request, timeout)
 
 
 def multi_inference(
-    servable: Servable, request: inference_pb2.MultiInferenceRequest
+    servable: Servable, request: inference_pb2.MultiInferenceRequest, timeout: float | None = None
 ) -> inference_pb2.MultiInferenceResponse:
     """The results of several signatures on the same examples, in the order of the tasks.
 
     All tasks must name one model, each another signature, and their signatures must share the
     input tensor. The version in the results is left for the caller to fill in.
+    Each signature has `timeout` seconds.
 
     Raises:
         ServingError: in the codes and words of TensorFlow Serving.
@@ -74,7 +77,8 @@ def multi_inference(
             target, method = result.classification_result, _CLASSIFY
         else:
             target, method = result.regression_result, _REGRESS
-        target.CopyFrom(_run(servable, method, result.model_spec.signature_name, examples))
+        name = result.model_spec.signature_name
+        target.CopyFrom(_run(servable, method, name, examples, timeout))
     return response
 
 
@@ -105,17 +109,20 @@ class _Method(NamedTuple):
     result: Callable[[Mapping[str, np.ndarray], int], Any]
 
 
-def _infer(servable: Servable, method: _Method, request: Any) -> Any:
+def _infer(servable: Servable, method: _Method, request: Any, timeout: float | None) -> Any:
     name = signature_name(request)
     method.outputs(_signature(servable, name, "No signature was found with the name"))
-    return _run(servable, method, name, serialized_examples(request.input))
+    return _run(servable, method, name, serialized_examples(request.input), timeout)
 
 
-def _run(servable: Servable, method: _Method, name: str, examples: np.ndarray) -> Any:
+def _run(
+    servable: Servable, method: _Method, name: str, examples: np.ndarray, timeout: float | None
+) -> Any:
     outputs = servable.predict(
         {"inputs": examples},
         signature=name,
         output_filter=method.outputs(servable.signature(name)),
+        timeout=timeout,
     )
     return method.result(outputs, len(examples))
 

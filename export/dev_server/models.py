@@ -59,13 +59,17 @@ class Models:
 
     Args:
         source: tells which models there are; asked again by `refresh`.
+        root: the folder in which the models of a `reload` must be; None for those in which the
+            first ones are.
         scheduler: what runs requests together; without it, each is run by itself.
 
     Raises:
         ExportError: if a model has no version that loads, or a label names none that did.
     """
 
-    def __init__(self, source: Source, scheduler: BatchScheduler | None = None) -> None:
+    def __init__(
+        self, source: Source, scheduler: BatchScheduler | None = None, root: Path | None = None
+    ) -> None:
         self._source = source
         self._scheduler = scheduler
         self._models: dict[str, dict[int, _Version]] = {}
@@ -73,10 +77,16 @@ class Models:
         self._changing = threading.Lock()  # held for as long as a load takes
         self._lock = threading.Lock()  # held for a moment
         try:
-            self._apply(source(), strict=True)
+            first = source()
+            folders = [root] if root else [config.base_path.parent for config in first.values()]
+            self._roots = [folder.resolve() for folder in folders]
+            self._apply(first, strict=True)
         except BaseException:
             self.close()
             raise
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._models
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
@@ -94,9 +104,17 @@ class Models:
         """Serves these models from now on, in the place of those of the source.
 
         Raises:
-            ServingError: if a model has no version that loads, or a label names none that did.
-                All that does load is served.
+            ServingError: if a model is not where it may be: nothing has changed then. If a model
+                has no version that loads, or a label names none that did: all that does is served.
         """
+        for name, config in configs.items():
+            path = config.base_path.resolve()
+            if not any(path.is_relative_to(root) for root in self._roots):
+                raise ServingError(
+                    "PERMISSION_DENIED",
+                    f"Expected the base path of {name} in {' or '.join(map(str, self._roots))}. "
+                    f"Received: {path}",
+                )
         with self._changing:
             self._source = lambda: configs
             self._apply(configs, strict=True)

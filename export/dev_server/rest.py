@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from export.dev_server import inference, json_examples, json_outputs, json_tensors
+from export.dev_server import inference, json_examples, json_outputs, json_tensors, metrics
 from export.dev_server.descriptions import metadata_document, status_response, to_document
 from export.dev_server.models import Models
 from export.errors import HTTP_STATUS, ServingError
@@ -41,14 +41,26 @@ class _Target(NamedTuple):
 
 
 class RestService:
-    """Answers for the models in `models`."""
+    """Answers for the models in `models`.
 
-    def __init__(self, models: Models) -> None:
+    Args:
+        models: the models.
+        metrics: where requests are counted, and whose text is told.
+        timeout: seconds that a request may run; None for ever.
+    """
+
+    def __init__(
+        self, models: Models, metrics: metrics.Metrics, timeout: float | None = None
+    ) -> None:
         self._models = models
+        self._metrics = metrics
+        self._timeout = timeout
 
     def answer(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to one request; `target` is the path, with or without a query."""
         path = re.split(r"[?#]", target, maxsplit=1)[0]
+        if path == metrics.PATH and method == "GET":
+            return Answer(200, self._metrics.text().encode(), "text/plain")
         if not _OURS.fullmatch(path):
             page = b"<html><head><title>404 Not Found</title></head><body>Not Found</body></html>"
             return Answer(404, page, "text/html")
@@ -59,14 +71,17 @@ class RestService:
 
     def _route(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST" and (found := _INFER.fullmatch(path)):
-            target, document = _target(found), json_tensors.parse(body)
-            match found["method"].lower():
-                case "predict":
-                    return self._predict(target, document)
-                case "classify":
-                    return self._classify(target, document)
-                case _:
-                    return self._regress(target, document)
+            target, verb = _target(found), found["method"].lower()
+            model = target.name if target.name in self._models else ""
+            with self._metrics.request(model, verb, "REST"):
+                document = json_tensors.parse(body)
+                match verb:
+                    case "predict":
+                        return self._predict(target, document)
+                    case "classify":
+                        return self._classify(target, document)
+                    case _:
+                        return self._regress(target, document)
         if method == "GET" and (found := _ABOUT.fullmatch(path)):
             return self._about(found)
         raise ServingError("INVALID_ARGUMENT", f"Malformed request: {method} {path}")
@@ -83,20 +98,22 @@ class RestService:
                 "signature def",
             ) from error
         tensors = json_tensors.tensors(document, definition.inputs)
-        outputs = servable.predict(tensors.inputs, signature=signature)
+        outputs = servable.predict(tensors.inputs, signature=signature, timeout=self._timeout)
         return json_outputs.write_predictions(outputs, row=tensors.row)
 
     def _classify(self, target: _Target, document: dict[str, Any]) -> bytes:
         request = classification_pb2.ClassificationRequest()
         json_examples.fill(request, document)  # all of the body is read before the model is found
         servable = self._models.find(**target._asdict()).servable
-        return json_examples.write_classifications(inference.classify(servable, request))
+        return json_examples.write_classifications(
+            inference.classify(servable, request, self._timeout)
+        )
 
     def _regress(self, target: _Target, document: dict[str, Any]) -> bytes:
         request = regression_pb2.RegressionRequest()
         json_examples.fill(request, document)
         servable = self._models.find(**target._asdict()).servable
-        return json_examples.write_regressions(inference.regress(servable, request))
+        return json_examples.write_regressions(inference.regress(servable, request, self._timeout))
 
     def _about(self, match: re.Match[str]) -> bytes:
         if match["name"] is None:

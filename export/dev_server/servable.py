@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
 
+from export.dev_server import inference
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.session import Runner, Session
 from export.dev_server.tensor_protos import dtype_of, to_array, type_name
@@ -117,19 +119,31 @@ class Servable:
             kind = log.WhichOneof("log_type")
             if kind is None:
                 continue
-            if kind != "predict_log":
+            if kind not in _REPLAYED:
                 raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
-            request = log.predict_log.request
             try:
-                self.predict(
-                    {name: to_array(name, proto) for name, proto in request.inputs.items()},
-                    signature=request.model_spec.signature_name,
-                    output_filter=request.output_filter,
-                )
+                _REPLAYED[kind](self, getattr(log, kind).request)
             except ServingError as error:
                 raise ServingError(
                     error.code, f"{self.folder}: warm-up record {number}: {error.message}"
                 ) from error
+
+
+def _predict(servable: Servable, request: predict_pb2.PredictRequest) -> None:
+    servable.predict(
+        {name: to_array(name, proto) for name, proto in request.inputs.items()},
+        signature=request.model_spec.signature_name,
+        output_filter=request.output_filter,
+    )
+
+
+# Kind of a warm-up record -> what replays its request.
+_REPLAYED: dict[str, Callable[[Servable, Any], object]] = {
+    "predict_log": _predict,
+    "classify_log": inference.classify,
+    "regress_log": inference.regress,
+    "multi_inference_log": inference.multi_inference,
+}
 
 
 def _check_inputs(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, Any]) -> None:

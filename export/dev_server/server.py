@@ -21,12 +21,15 @@ from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_service import ModelService, PredictionService
 from export.dev_server.http_server import RestServer
+from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import Source, discover, read_config
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
 from export.dev_server.text_protos import SSLConfig, read_text
 from export.errors import ExportError
 
+# Requests that may wait or run at once over gRPC; more are answered RESOURCE_EXHAUSTED.
+MAX_REQUESTS = 256
 _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # as much as a message can hold
     ("grpc.max_send_message_length", -1),
@@ -49,6 +52,7 @@ class DevServer:
         rest_port: port of REST, likewise.
         poll_seconds: how often folders and config are looked at for new versions; 0 for never.
         batching: if given, requests that meet are run together, as these parameters say.
+        rest_timeout: seconds that a REST request may run; over gRPC the client's deadline counts.
         ssl_config_file: an SSLConfig in text format, with which gRPC is encrypted.
 
     Example:
@@ -75,8 +79,10 @@ class DevServer:
         rest_port: int = 8501,
         poll_seconds: float = 1.0,
         batching: Parameters | None = None,
+        rest_timeout: float = 30.0,
         ssl_config_file: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._root = None if base_path is None else Path(base_path)
         self._source: Source
         if base_path is not None and model_config_file is None:
             self._source = functools.partial(discover, Path(base_path))
@@ -89,6 +95,7 @@ class DevServer:
         self.rest_port = rest_port
         self._poll_seconds = poll_seconds
         self._batching = batching
+        self._rest_timeout = rest_timeout
         self._ssl_config_file = ssl_config_file
         self._running = contextlib.ExitStack()
         self._models: Models | None = None
@@ -119,12 +126,13 @@ class DevServer:
             if self._batching is not None:
                 scheduler = BatchScheduler(self._batching)
                 stack.callback(scheduler.close)
-            models = Models(self._source, scheduler)
+            models = Models(self._source, scheduler, self._root)
+            metrics = Metrics()
             stack.callback(models.close)
             # Both ports are bound before one answers: a client sees a whole server or none.
-            rest = self._bind_rest(RestService(models))
+            rest = self._bind_rest(RestService(models, metrics, self._rest_timeout))
             stack.callback(rest.stop)
-            rpc = self._bind_grpc(models)
+            rpc = self._bind_grpc(models, metrics)
             stack.callback(lambda: rpc.stop(grace=1.0).wait())
             rpc.start()
             rest.start()
@@ -146,11 +154,15 @@ class DevServer:
         self.rest_port = server.server_address[1]
         return server
 
-    def _bind_grpc(self, models: Models) -> grpc.Server:
-        workers = ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1) + 2)
-        server = grpc.server(workers, options=_GRPC_OPTIONS)
+    def _bind_grpc(self, models: Models, metrics: Metrics) -> grpc.Server:
+        workers = 2 * (os.cpu_count() or 1) + 2 if self._batching is None else MAX_REQUESTS
+        server = grpc.server(
+            ThreadPoolExecutor(workers),
+            options=_GRPC_OPTIONS,
+            maximum_concurrent_rpcs=MAX_REQUESTS,
+        )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(models), server
+            PredictionService(models, metrics), server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
         healthy = health.HealthServicer()

@@ -181,6 +181,17 @@ def test_a_reload_that_fails_says_why_and_serves_the_rest(serving, base, tmp_pat
     assert answer(models) == 3
 
 
+def test_a_reload_reads_no_folder_outside(serving, base, tmp_path_factory):
+    models = serving()
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (base.parent / "link").symlink_to(elsewhere)
+    for path in (elsewhere, base / ".." / ".." / elsewhere.name, base.parent / "link"):
+        with pytest.raises(ServingError, match="Expected the base path of half in") as caught:
+            models.reload({"half": ModelConfig(path)})
+        assert caught.value.code == "PERMISSION_DENIED"
+        assert answer(models) == 3
+
+
 def test_a_folder_of_models_is_looked_at_again(base, exports):
     models = Models(lambda: discover(base.parent))
     shutil.copytree(exports / "words", base.parent / "words")
