@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from export.errors import ExportError
+
+if TYPE_CHECKING:
+    from export.client import Client
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,14 +89,32 @@ def _parser() -> argparse.ArgumentParser:
     config.set_defaults(run=_config)
 
     predict = commands.add_parser("predict", help="ask a server and print its answer as JSON")
-    predict.add_argument("address", help="host:port of the protocol")
+    predict.add_argument("address", help="host:port of the protocol, after https:// for TLS")
     predict.add_argument("model", help="name of the model on the server")
-    predict.add_argument(
+    what = predict.add_mutually_exclusive_group()
+    what.add_argument(
         "--input", action="append", default=[], metavar="NAME=JSON", help="one tensor; repeatable"
+    )
+    what.add_argument(
+        "--lines",
+        metavar="FILE",
+        help="a request for each line, a string; -: of stdin. An answer is a line too, in order",
+    )
+    predict.add_argument(
+        "--name", metavar="INPUT", help="what the lines are for; default: the only string input"
+    )
+    predict.add_argument(
+        "--batch-size", type=int, metavar="LINES", help="the most that are sent at once (32)"
     )
     predict.add_argument("--protocol", choices=("grpc", "rest"), default="rest")
     predict.add_argument("--signature", default="serving_default")
     predict.add_argument("--version", type=int, default=None, help="default: the newest")
+    predict.add_argument(
+        "--timeout", type=float, default=30.0, help="seconds that a request may take (%(default)s)"
+    )
+    predict.add_argument(
+        "--root-certificates", metavar="PEM", help="whom to trust instead of the system's"
+    )
     predict.set_defaults(run=_predict)
     return parser
 
@@ -151,21 +173,78 @@ def _config(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    inputs = dict(_named_json(text) for text in options.input)
-    if options.protocol == "grpc":
-        _import_tensorflow()
     from export.client import Client
 
+    inputs = dict(_named_json(text) for text in options.input)
+    if options.lines is None and (options.name, options.batch_size) != (None, None):
+        raise ExportError("--name and --batch-size are for --lines, which was not given.")
     with Client(
         options.address,
         options.model,
         protocol=options.protocol,
+        timeout=options.timeout,
         version=options.version,
         signature=options.signature,
+        root_certificates=options.root_certificates,
     ) as client:
-        outputs = client.predict(inputs)
+        if options.lines is None:
+            _print_json(client.predict(inputs))
+        else:
+            _predict_lines(client, options)
+
+
+def _predict_lines(client: Client, options: argparse.Namespace) -> None:
+    size = 32 if options.batch_size is None else options.batch_size
+    with contextlib.ExitStack() as stack:
+        if options.lines == "-":
+            file: BinaryIO = sys.stdin.buffer
+        else:
+            file = stack.enter_context(open(options.lines, "rb"))
+        name = options.name or _only_string_input(client)
+        rows = ({name: line} for line in _decoded(file, options.lines))
+        for answer in _with_progress(client.stream(rows, batch_size=size)):
+            _print_json(answer)
+
+
+def _only_string_input(client: Client) -> str:
+    signatures = client.metadata().signatures
+    if client.signature not in signatures:
+        raise ExportError(
+            f"Expected a signature of {client.model}: {', '.join(sorted(signatures))}. "
+            f"Received: {client.signature!r}."
+        )
+    inputs = signatures[client.signature].inputs
+    names = sorted(name for name, tensor in inputs.items() if tensor.dtype == "string")
+    if len(names) != 1:
+        raise ExportError(
+            f"{client.signature} of {client.model}: expected --name, as not one input is of "
+            f"strings, but {len(names)}: {', '.join(names) or 'none'}."
+        )
+    return names[0]
+
+
+def _decoded(file: BinaryIO, name: str) -> Iterator[str]:
+    """The lines without their ends; only a line feed ends one, before it a carriage return may."""
+    for number, line in enumerate(file, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ExportError(f"{name}: line {number}: expected UTF-8. {error}.") from error
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+def _with_progress(answers: Iterator[Any]) -> Iterator[Any]:
+    """The same, counted on the terminal unless the answers themselves are seen there."""
+    if not sys.stderr.isatty() or sys.stdout.isatty() or not importlib.util.find_spec("tqdm"):
+        return answers
+    from tqdm import tqdm
+
+    return iter(tqdm(answers, unit=" lines"))
+
+
+def _print_json(outputs: Mapping[str, Any]) -> None:
     readable = {name: _readable(array.tolist()) for name, array in outputs.items()}
-    print(json.dumps(readable, ensure_ascii=False))
+    print(json.dumps(readable, ensure_ascii=False), flush=True)
 
 
 def _named_json(text: str) -> tuple[str, Any]:

@@ -1,17 +1,28 @@
 """One client for two protocols: ask a TensorFlow Serving server, or ours, for a prediction.
 
-REST needs NumPy and the standard library only; gRPC imports tensorflow-serving-api when asked for.
+REST needs NumPy and the standard library, gRPC also its own library and that of protocol buffers;
+neither needs TensorFlow.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from export.errors import ExportError
+from export.arrays import to_array
+from export.client_rows import stream
+from export.errors import ExportError, ServingError
+
+_Answer = TypeVar("_Answer")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
 
 
 class VersionStatus(NamedTuple):
@@ -46,21 +57,25 @@ class Metadata(NamedTuple):
 
 
 class Transport(Protocol):
-    """What a protocol does for the client; arrays arrive with the types the server declared."""
+    """One try in a protocol, of `timeout` seconds; arrays have the types the server declared."""
 
     def predict(
-        self, inputs: Mapping[str, np.ndarray], signature: str, declared: SignatureMetadata | None
+        self,
+        inputs: Mapping[str, np.ndarray],
+        signature: str,
+        declared: SignatureMetadata | None,
+        timeout: float,
     ) -> dict[str, np.ndarray]: ...
 
-    def status(self) -> list[VersionStatus]: ...
+    def status(self, timeout: float) -> list[VersionStatus]: ...
 
-    def metadata(self) -> Metadata: ...
+    def metadata(self, timeout: float) -> Metadata: ...
 
     def close(self) -> None: ...
 
 
 class Client:
-    """Asks one model on one server.
+    """Asks one model on one server; many threads may share it.
 
     Both protocols give equal results: arrays of the types that the server declares, strings as
     object arrays of bytes. Arguments are converted to the declared types where nothing is lost but
@@ -68,13 +83,23 @@ class Client:
     it is, and the server says what is wrong with it. One thing cannot be said over REST: the inner
     axes of an empty batch.
 
+    A server that is away, or whose batching queue is full, answers UNAVAILABLE, and is asked again:
+    after 0.05 s, then twice as long each time up to 1 s, less a random part, so that many clients
+    do not come back at once. Nothing else is asked again: it would fail again, or its time is up.
+    If a connection breaks in the middle, the server may have done the work of a call twice.
+
     Args:
-        address: `host:port`; for REST a URL such as `https://host/prefix` too.
+        address: `host:port`, after `https://` for TLS; for REST a URL such as `https://host/prefix`
+            too.
         model: the name of the model on the server.
         protocol: `"grpc"` or `"rest"`.
-        timeout: seconds to wait for an answer.
+        timeout: seconds that a call may take, with all its tries and the waits between them.
+        retries: how often a call is repeated that found the server unavailable; the five waits of
+            the default take at most 1.6 s together.
         version: the version to ask; the newest if None.
         signature: the signature to ask unless a call names another.
+        root_certificates: a PEM file of the authorities to trust instead of the system's, such as
+            a server's own certificate; for `https://` only.
 
     Raises:
         ServingError: from every call, with the server's code and message; code `"UNAVAILABLE"` if
@@ -91,7 +116,9 @@ class Client:
     ...     with DevServer(folder, grpc_port=0, rest_port=0) as server:
     ...         with Client(f"127.0.0.1:{server.grpc_port}", "half") as client:
     ...             client.predict({"x": [1.0, 2.0, 5.0]})
+    ...             [row["y"].item() for row in client.stream({"x": x} for x in range(3))]
     {'y': array([2.5, 3. , 4.5], dtype=float32)}
+    [2.0, 2.5, 3.0]
     """
 
     def __init__(
@@ -101,16 +128,30 @@ class Client:
         *,
         protocol: Literal["grpc", "rest"] = "grpc",
         timeout: float = 30.0,
+        retries: int = 5,
         version: int | None = None,
         signature: str = "serving_default",
+        root_certificates: str | os.PathLike[str] | None = None,
     ) -> None:
         if protocol not in ("grpc", "rest"):
             raise ExportError(f"`protocol` must be 'grpc' or 'rest'. Received: {protocol!r}.")
+        if not timeout > 0 or retries < 0:
+            raise ExportError(
+                "Expected a `timeout` above 0 and `retries` of at least 0. "
+                f"Received: {timeout} and {retries}."
+            )
+        if root_certificates is not None and not address.startswith("https://"):
+            raise ExportError(
+                "`root_certificates` need an address that begins with https://. "
+                f"Received: {address!r}."
+            )
+        certificates = _certificates(root_certificates)
         self.model = model
         self.signature = signature
-        self._declared: dict[str, SignatureMetadata] | None = None
+        self._timeout, self._retries = timeout, retries
+        self._signatures: dict[str, SignatureMetadata] | None = None
         module = importlib.import_module(f"export.client_{protocol}")
-        self._transport: Transport = module.Transport(address, model, timeout, version)
+        self._transport: Transport = module.Transport(address, model, version, certificates)
 
     def __enter__(self) -> Client:
         return self
@@ -119,7 +160,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Gives back the connection."""
+        """Gives back the connections."""
         self._transport.close()
 
     def predict(
@@ -127,65 +168,118 @@ class Client:
     ) -> dict[str, np.ndarray]:
         """Output name -> array, for input name -> array or nested list."""
         name = signature or self.signature
-        if self._declared is None:
-            self._declared = self.metadata().signatures
-        declared = self._declared.get(name)
-        known = declared.inputs if declared else {}
-        arrays = {key: to_array(value, known.get(key)) for key, value in inputs.items()}
-        return self._transport.predict(arrays, name, declared)
+        call = _Call(self._timeout, self._retries)
+        declared = self._declared(name, call)
+        arrays = _arrays(inputs, declared)
+        return call.ask(lambda left: self._transport.predict(arrays, name, declared, left))
+
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        signature: str | None = None,
+        batch_size: int = 32,
+        concurrent: int = 4,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Output name -> array for each of many rows, in their order, without the batch axis.
+
+        Rows are taken as they are needed, sent in batches, and several batches are on their way at
+        once, so that memory does not grow with the number of rows. A batch is of consecutive rows
+        of equal types and shapes: it ends early where these change, so pad rows of different
+        lengths, or sort them by it. Where a batch fails, or reading the rows does, the answers to
+        all rows before it come first, then the error; the batches that follow are given up.
+
+        Args:
+            rows: input name -> value of one row.
+            signature: the signature to ask; the client's if None.
+            batch_size: the most rows in a batch.
+            concurrent: how many batches are on their way at once. Each has the client's `timeout`.
+
+        Raises:
+            ServingError: if a batch is refused or fails; the message begins with the numbers of its
+                rows, which count from 1.
+            ExportError: if a row is no array, or the outputs have no row for each row sent.
+        """
+        if batch_size < 1 or concurrent < 1:
+            raise ExportError(
+                "Expected `batch_size` and `concurrent` to be at least 1. "
+                f"Received: {batch_size} and {concurrent}."
+            )
+
+        name = signature or self.signature
+        declared = self._declared(name, _Call(self._timeout, self._retries))
+        return stream(
+            rows,
+            lambda row: _arrays(row, declared),
+            lambda batch: self.predict(batch, signature=name),
+            batch_size,
+            concurrent,
+        )
 
     def status(self) -> list[VersionStatus]:
         """The state of the versions of the model, newest first; of one if the client asks one."""
-        return self._transport.status()
+        return _Call(self._timeout, self._retries).ask(self._transport.status)
 
     def metadata(self) -> Metadata:
         """The signatures of the version that the client asks."""
-        return self._transport.metadata()
+        return _Call(self._timeout, self._retries).ask(self._transport.metadata)
+
+    def _declared(self, signature: str, call: _Call) -> SignatureMetadata | None:
+        if self._signatures is None:
+            self._signatures = call.ask(self._transport.metadata).signatures
+        return self._signatures.get(signature)
 
 
-def to_array(value: Any, declared: TensorMetadata | None) -> np.ndarray:
-    """A value of the caller as an array: strings as objects of bytes, numbers of the declared type.
+class _Call:
+    """The time of one call, from now on, and its tries."""
 
-    A conversion that would change the meaning (a fraction to an integer, a truth value to a
-    number, an integer out of range) is left undone.
-    """
-    if isinstance(_first(value), str | bytes):
-        return to_bytes(value)
+    def __init__(self, timeout: float, retries: int) -> None:
+        self._timeout, self._retries = timeout, retries
+        self._began = time.monotonic()
+        self._tries = 0
+
+    def ask(self, question: Callable[[float], _Answer]) -> _Answer:
+        """The answer to a question that is given the seconds left, asked until it is answered."""
+        longest = _FIRST_WAIT
+        for retries in range(self._retries, -1, -1):
+            self._tries += 1
+            try:
+                return question(self._left())
+            except ServingError as error:
+                wait = random.uniform(longest / 2, longest)
+                late = wait >= self._left()
+                if error.code == "DEADLINE_EXCEEDED" or (error.code == "UNAVAILABLE" and late):
+                    raise self._late(error) from error
+                if error.code != "UNAVAILABLE" or not retries:
+                    raise
+            time.sleep(wait)
+            longest = min(2 * longest, _LONGEST_WAIT)
+        raise AssertionError("the last try returns or raises")
+
+    def _left(self) -> float:
+        return self._began + self._timeout - time.monotonic()
+
+    def _late(self, error: ServingError) -> ServingError:
+        tries = f"{self._tries} {'try' if self._tries == 1 else 'tries'}"
+        passed = self._timeout - self._left()
+        return ServingError(
+            "DEADLINE_EXCEEDED", f"{error.message} ({tries} in {passed:.2g} of {self._timeout:g} s)"
+        )
+
+
+def _arrays(inputs: Mapping[str, Any], declared: SignatureMetadata | None) -> dict[str, np.ndarray]:
+    types = {name: each.dtype for name, each in declared.inputs.items()} if declared else {}
+    return {name: to_array(value, types.get(name)) for name, value in inputs.items()}
+
+
+def _certificates(path: str | os.PathLike[str] | None) -> bytes | None:
+    """The content of a PEM file that holds certificates."""
+    if path is None:
+        return None
     try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ExportError(f"An input must be a rectangular array. {error}.") from error
-    if declared is None or array.dtype.name == declared.dtype:
-        return array
-    if declared.dtype == "string":
-        return array if array.size else array.astype(object)
-    target = np.dtype(declared.dtype)
-    if array.size and (array.dtype.kind == "b" or not np.can_cast(array, target, "same_kind")):
-        return array
-    with np.errstate(over="ignore"):
-        converted = array.astype(target)
-    if target.kind in "iu" and not np.array_equal(converted, array):
-        return array
-    return converted
-
-
-def to_bytes(value: Any) -> np.ndarray:
-    """Strings and bytes, nested or not, as an object array of bytes."""
-    array = np.array(value, dtype=object)  # not of kind S: that one drops trailing zero bytes
-    flat = np.empty(array.size, object)
-    for index, item in enumerate(array.ravel()):
-        if not isinstance(item, str | bytes):
-            raise ExportError(
-                f"A string input must be a rectangular array of strings. Received: {item!r} in it."
-            )
-        flat[index] = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
-    return flat.reshape(array.shape)
-
-
-def _first(value: Any) -> Any:
-    """The element at the corner of nested lists or of an array."""
-    if isinstance(value, np.ndarray):
-        return value.flat[0] if value.size else None
-    while isinstance(value, list | tuple) and value:
-        value = value[0]
-    return value
+        with open(path, "rb") as file:
+            content = file.read()
+        ssl.create_default_context(cadata=content.decode("ascii"))
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ExportError(f"{path}: expected certificates in PEM. {error}.") from error
+    return content

@@ -1,86 +1,91 @@
-"""The client's gRPC side, on the stubs of tensorflow-serving-api."""
+"""The client's gRPC side: the messages of `export.messages` over a channel, no TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 from export.client import Metadata, SignatureMetadata, TensorMetadata, VersionStatus
-from export.errors import ServingError
+from export.errors import ExportError, ServingError
+from export.messages import MESSAGES
+from export.tensor_codec import from_proto, to_proto, type_name
 
-_Response = TypeVar("_Response")
-
-_OPTIONS = (  # by default a channel refuses answers of more than 4 MiB
-    ("grpc.max_receive_message_length", -1),
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),  # by default answers of more than 4 MiB are refused
     ("grpc.max_send_message_length", -1),
+    # By default a channel that failed to connect stays away for a second, then for two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
+_STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
 class Transport:
     """Asks over one channel; the arguments are those of `export.client.Client`."""
 
-    def __init__(self, address: str, model: str, timeout: float, version: int | None) -> None:
-        self._spec = model_pb2.ModelSpec(name=model)
+    def __init__(
+        self, address: str, model: str, version: int | None, certificates: bytes | None
+    ) -> None:
+        self._spec = MESSAGES["ModelSpec"](name=model)
         if version is not None:
             self._spec.version.value = version
-        self._timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        if address.startswith("https://"):
+            credentials = grpc.ssl_channel_credentials(certificates)
+            self._channel = grpc.secure_channel(_target(address), credentials, _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(_target(address), _OPTIONS)
+        self._predict = self._method("PredictionService", "Predict")
+        self._metadata = self._method("PredictionService", "GetModelMetadata")
+        self._status = self._method("ModelService", "GetModelStatus")
 
     def predict(
-        self, inputs: Mapping[str, np.ndarray], signature: str, declared: SignatureMetadata | None
+        self,
+        inputs: Mapping[str, np.ndarray],
+        signature: str,
+        declared: SignatureMetadata | None,
+        timeout: float,
     ) -> dict[str, np.ndarray]:
         """Output name -> array."""
-        request = predict_pb2.PredictRequest(model_spec=self._spec)
+        request = MESSAGES["PredictRequest"](model_spec=self._spec)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
-            dtype = tf.string if array.dtype == object else tf.dtypes.as_dtype(array.dtype)
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array, dtype, array.shape))
-        response = self._call(self._predictions.Predict, request)
-        return {name: np.asarray(tf.make_ndarray(p)) for name, p in response.outputs.items()}
+            request.inputs.add(key=name, value=to_proto(array))
+        response = _call(self._predict, request, timeout)
+        return {entry.key: from_proto(entry.value) for entry in response.outputs}
 
-    def status(self) -> list[VersionStatus]:
+    def status(self, timeout: float) -> list[VersionStatus]:
         """The state of the versions."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
-        response = self._call(self._models.GetModelStatus, request)
-        states = get_model_status_pb2.ModelVersionStatus.State
+        request = MESSAGES["GetModelStatusRequest"](model_spec=self._spec)
+        response = _call(self._status, request, timeout)
         return [
             VersionStatus(
                 entry.version,
-                states.Name(entry.state),
+                _STATES[entry.state],
                 _code_name(entry.status.error_code),
                 entry.status.error_message,
             )
             for entry in response.model_version_status
         ]
 
-    def metadata(self) -> Metadata:
+    def metadata(self, timeout: float) -> Metadata:
         """The signatures, from their protocol buffers."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
+        request = MESSAGES["GetModelMetadataRequest"](
             model_spec=self._spec, metadata_field=["signature_def"]
         )
-        response = self._call(self._predictions.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
+        response = _call(self._metadata, request, timeout)
+        packed = {entry.key: entry.value.value for entry in response.metadata}
+        signatures = MESSAGES["SignatureDefMap"].FromString(packed["signature_def"])
         return Metadata(
             response.model_spec.name,
             response.model_spec.version.value,
             {
-                name: SignatureMetadata(_tensors(entry.inputs), _tensors(entry.outputs))
-                for name, entry in signatures.signature_def.items()
+                entry.key: SignatureMetadata(
+                    _tensors(entry.value.inputs), _tensors(entry.value.outputs)
+                )
+                for entry in signatures.signature_def
             },
         )
 
@@ -88,23 +93,40 @@ class Transport:
         """Closes the channel."""
         self._channel.close()
 
-    def _call(self, method: Callable[..., _Response], request: Any) -> _Response:
-        try:
-            return method(request, timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise ServingError(error.code().name, error.details() or "") from error
+    def _method(self, service: str, name: str) -> Callable[..., Any]:
+        return self._channel.unary_unary(
+            f"/tensorflow.serving.{service}/{name}",
+            MESSAGES[f"{name}Request"].SerializeToString,
+            MESSAGES[f"{name}Response"].FromString,
+        )
 
 
-def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorMetadata]:
-    return {name: _tensor(info) for name, info in infos.items()}
+def _target(address: str) -> str:
+    """What gRPC calls an address: it has no scheme of TLS and no path."""
+    for scheme in ("http://", "https://"):
+        if address.startswith(scheme):
+            target = address.removeprefix(scheme).rstrip("/")
+            if not target or "/" in target:
+                raise ExportError(f"Expected host:port after {scheme}. Received: {address!r}.")
+            return target
+    return address
+
+
+def _call(method: Callable[..., Any], request: Any, timeout: float) -> Any:
+    try:
+        return method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise ServingError(error.code().name, error.details() or "") from error
+
+
+def _tensors(entries: Iterable[Any]) -> dict[str, TensorMetadata]:
+    return {entry.key: _tensor(entry.value) for entry in entries}
 
 
 def _tensor(info: Any) -> TensorMetadata:
-    shape = tf.TensorShape(info.tensor_shape)
-    return TensorMetadata(
-        tf.dtypes.as_dtype(info.dtype).name if info.dtype else "invalid",
-        None if shape.rank is None else tuple(shape.as_list()),
-    )
+    shape = info.tensor_shape
+    sizes = tuple(None if axis.size < 0 else axis.size for axis in shape.dim)
+    return TensorMetadata(type_name(info.dtype), None if shape.unknown_rank else sizes)
 
 
 def _code_name(number: int) -> str:

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from export import Client, DevServer, ExportError, ServingError, Signature, write
-from export.client import TensorMetadata, to_array
+from export.arrays import to_array
+from export.client import TensorMetadata
 from export.dev_server import grpc_service
 from tests.export.conftest import spec
 
@@ -191,8 +192,10 @@ def test_an_answer_that_is_no_json():
 
         thread = threading.Thread(target=answer)
         thread.start()
-        client = Client(f"http://127.0.0.1:{strange.getsockname()[1]}/", "m", protocol="rest")
-        with pytest.raises(ServingError, match="Expected JSON. Received: HTTP 502, 'oops'"):
+        where = f"http://127.0.0.1:{strange.getsockname()[1]}/"
+        client = Client(where, "m", protocol="rest", retries=0)
+        words = "UNAVAILABLE: Expected JSON. Received: HTTP 502, 'oops'"
+        with pytest.raises(ServingError, match=words):
             client.status()
         thread.join()
 
@@ -239,7 +242,7 @@ def test_what_is_no_array(value, words):
     ],
 )
 def test_a_conversion_never_changes_the_meaning(value, declared, received):
-    assert to_array(value, TensorMetadata(declared, (None,))).dtype.name == received
+    assert to_array(value, declared).dtype.name == received
 
 
 def test_tensor_content_is_read_too(server, monkeypatch):
