@@ -8,24 +8,50 @@ import socket
 import sys
 import threading
 import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from export.dev_server import page
 from export.dev_server.rest import Answer, RestService, error_answer
 
 MAX_BODY = 64 * 2**20
 _CHUNK = 2**16
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
 
 
 class RestServer(http.server.ThreadingHTTPServer):
-    """Listens at once, answers after `start`, and leaves no connection open after `stop`."""
+    """Listens at once, answers after `start`, and leaves no connection open after `stop`.
+
+    Beside REST it serves a page to ask the models with, at `/` and `/index.html`.
+
+    Args:
+        address: host and port to listen on.
+        service: answers the requests of REST.
+        models: names that the page offers; iterated over whenever the page is asked for.
+        cors: lets pages of any origin read the answers, as TensorFlow Serving does with
+            `--rest_api_enable_cors_support`.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], service: RestService) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        service: RestService,
+        *,
+        models: Iterable[str] = (),
+        cors: bool = False,
+    ) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.service = service
+        self.models = models
+        self.cors = cors
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
@@ -98,7 +124,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer  # noqa: N815
 
     def do_OPTIONS(self) -> None:  # noqa: N802
-        """The first half of a cross-origin request; the headers that allow it are not offered."""
+        """The first half of a cross-origin request, which the headers allow, or do not."""
         origin = self.headers.get("Origin", "")
         if "http://" in origin or "https://" in origin:
             self._send(Answer(200, b""))
@@ -112,7 +138,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self._body()
         if self.headers.get("Content-Encoding", "").lower() == "gzip":
             body = _inflate(body)
+        if self._wants_page():
+            return Answer(200, page.page(self.server.models), page.CONTENT_TYPE)
         return self.server.service.answer(self.command, self.path, body)
+
+    def _wants_page(self) -> bool:
+        return self.command in ("GET", "HEAD") and self.path.split("?")[0] in page.PATHS
+
+    def _more_headers(self) -> Mapping[str, str]:
+        if self._wants_page():
+            return page.HEADERS
+        if self.server.cors and self.path.lower().startswith("/v1/"):
+            return _CORS_HEADERS
+        return {}
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
@@ -149,6 +187,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(answer.code)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in self._more_headers().items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
