@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "BatchingParameters",
     )
     serve.add_argument(
+        "--cors", action="store_true", help="let pages of other origins ask over REST"
+    )
+    serve.add_argument(
         "--ssl-config-file", metavar="FILE", help="an SSLConfig, with which gRPC is encrypted"
     )
     serve.set_defaults(run=_serve)
@@ -137,6 +140,7 @@ def _serve(options: argparse.Namespace) -> None:
         rest_port=options.rest_port,
         poll_seconds=options.poll_seconds,
         batching=batching,
+        cors=options.cors,
         ssl_config_file=options.ssl_config_file,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ _INFER = re.compile(
 _ABOUT = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", _FLAGS)
 _OURS = re.compile(r"/v1/.*", _FLAGS | re.DOTALL)
 
+_log = logging.getLogger(__name__)
 _INT64_MAX = 2**63 - 1
 _JSON = "application/json"
 
@@ -68,6 +70,9 @@ class RestService:
             return Answer(200, self._route(method, path, body))
         except ServingError as error:
             return error_answer(HTTP_STATUS[error.code], error.message)
+        except Exception:  # a mistake of ours: the client is told so, and the log where
+            _log.exception("%s %s", method, path)
+            return error_answer(500, "The server failed; its log says where.")
 
     def _route(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST" and (found := _INFER.fullmatch(path)):
@@ -76,10 +81,10 @@ class RestService:
                 "predict": self._predict,
                 "classify": self._classify,
                 "regress": self._regress,
-            }.get(found["method"])
+            }.get(found["verb"])
             if infer:
                 model = target.name if target.name in self._models else ""
-                with self._metrics.request(model, found["method"], "REST"):
+                with self._metrics.request(model, found["verb"], "REST"):
                     return infer(target, json_tensors.parse(body))
         if method == "GET" and (found := _ABOUT.fullmatch(path)):
             return self._about(found)

@@ -53,6 +53,7 @@ class DevServer:
         poll_seconds: how often folders and config are looked at for new versions; 0 for never.
         batching: if given, requests that meet are run together, as these parameters say.
         rest_timeout: seconds that a REST request may run; over gRPC the client's deadline counts.
+        cors: whether pages of other origins may ask over REST.
         ssl_config_file: an SSLConfig in text format, with which gRPC is encrypted.
 
     Example:
@@ -80,6 +81,7 @@ class DevServer:
         poll_seconds: float = 1.0,
         batching: Parameters | None = None,
         rest_timeout: float = 30.0,
+        cors: bool = False,
         ssl_config_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._root = None if base_path is None else Path(base_path)
@@ -96,6 +98,7 @@ class DevServer:
         self._poll_seconds = poll_seconds
         self._batching = batching
         self._rest_timeout = rest_timeout
+        self._cors = cors
         self._ssl_config_file = ssl_config_file
         self._running = contextlib.ExitStack()
         self._models: Models | None = None
@@ -130,7 +133,7 @@ class DevServer:
             metrics = Metrics()
             stack.callback(models.close)
             # Both ports are bound before one answers: a client sees a whole server or none.
-            rest = self._bind_rest(RestService(models, metrics, self._rest_timeout))
+            rest = self._bind_rest(RestService(models, metrics, self._rest_timeout), models)
             stack.callback(rest.stop)
             rpc = self._bind_grpc(models, metrics)
             stack.callback(lambda: rpc.stop(grace=1.0).wait())
@@ -146,9 +149,10 @@ class DevServer:
         self._models = None
         self._running.close()
 
-    def _bind_rest(self, service: RestService) -> RestServer:
+    def _bind_rest(self, service: RestService, models: Models) -> RestServer:
+        address = self.host, self.rest_port
         try:
-            server = RestServer((self.host, self.rest_port), service)
+            server = RestServer(address, service, models=models, cors=self._cors)
         except (OSError, OverflowError) as error:
             raise _cannot_listen("REST", self.host, self.rest_port, error) from error
         self.rest_port = server.server_address[1]

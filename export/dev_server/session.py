@@ -80,7 +80,8 @@ class Session:
             values = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, options, fed, wanted, [], None
             )
-        return [np.asarray(value) for value in values]
+        # A single string comes as bytes, which NumPy would make an array of characters.
+        return [np.asarray(v, object if isinstance(v, bytes) else None) for v in values]
 
     def _output(self, name: str) -> pywrap_tf_session.TF_Output:
         try:

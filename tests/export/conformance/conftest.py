@@ -53,7 +53,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
         with _model_server(program, config, folder / "log") as started:
             yield started
     else:
-        with DevServer(folder, grpc_port=0, rest_port=0) as server:
+        with DevServer(model_config_file=config, grpc_port=0, rest_port=0) as server:
             yield Address(server.host, server.grpc_port, server.rest_port, development=True)
 
 

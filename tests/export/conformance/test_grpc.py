@@ -11,7 +11,6 @@ from tensorflow_serving.apis import (
 )
 
 from tests.export.conformance.calls import refused, serialized, spec
-from tests.export.conformance.gaps import NO_LABELS, ONE_VERSION
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_outputs_can_be_chosen(predict):  # G5
         pytest.param({}, id="latest"),
         pytest.param({"version": 123}, id="version"),
         pytest.param({"signature_name": "serving_default"}, id="signature"),
-        pytest.param({"version_label": "stable"}, id="label", marks=NO_LABELS),
+        pytest.param({"version_label": "stable"}, id="label"),
     ],
 )
 def test_predict(predict, choice):  # G6
@@ -245,8 +244,8 @@ def test_a_status_that_cannot_be_given(status, fields, code, words):
     [
         pytest.param(spec(), [123], id="G11-one"),
         pytest.param(spec(version=123), [123], id="G11-single"),
-        pytest.param(spec("pair"), [2, 1], id="G11-all", marks=ONE_VERSION),
-        pytest.param(spec("pair", version=1), [1], id="G11-older", marks=ONE_VERSION),
+        pytest.param(spec("pair"), [2, 1], id="G11-all"),
+        pytest.param(spec("pair", version=1), [1], id="G11-older"),
     ],
 )
 def test_status(status, model_spec, versions):

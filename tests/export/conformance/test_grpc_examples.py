@@ -11,7 +11,6 @@ from tensorflow_serving.apis import (
 )
 
 from tests.export.conformance.calls import example, refused, spec
-from tests.export.conformance.gaps import NO_LABELS
 
 CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_METHOD_NAME
 
@@ -61,7 +60,7 @@ def numbers(result):
     [
         pytest.param({}, id="latest"),
         pytest.param({"version": 123}, id="version"),
-        pytest.param({"version_label": "stable"}, id="label", marks=NO_LABELS),
+        pytest.param({"version_label": "stable"}, id="label"),
     ],
 )
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ import json
 
 import pytest
 
-from tests.export.conformance.gaps import NO_LABELS, ONE_VERSION
-
 HALF = "/v1/models/half_plus_two"
 ROWS = {"instances": [[1, 2], [3, 4]]}
 ANSWER = [[2.5, 3.0], [3.5, 4.0]]
@@ -128,7 +126,7 @@ CHOICES = [
     pytest.param("", id="latest"),
     pytest.param("/versions/123", id="version"),
     pytest.param("/versions/000123", id="zeros"),
-    pytest.param("/labels/stable", id="label", marks=NO_LABELS),
+    pytest.param("/labels/stable", id="label"),
 ]
 
 
@@ -191,7 +189,6 @@ def test_status(rest, choice):  # R14
     assert (reply.code, reply.document) == (200, available("123"))
 
 
-@ONE_VERSION
 def test_status_of_all_versions(rest):  # R14
     assert rest("GET", "/v1/models/pair").document == available("2", "1")
 
