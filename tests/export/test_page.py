@@ -73,7 +73,9 @@ def test_head_tells_of_the_page_without_sending_it(ask):
     assert headers["Content-Security-Policy"] == page.HEADERS["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("DELETE", "/"), ("GET", "/page.html")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/"), ("DELETE", "/"), ("GET", "/page.html")]
+)
 @pytest.mark.parametrize("cors", [False, True])
 def test_nothing_else_is_found_outside_v1(ask, method, path, cors):
     code, headers, body = ask(method, path, cors=cors)
