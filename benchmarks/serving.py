@@ -1,0 +1,222 @@
+"""What a server costs on top of the session that it runs: latency, and throughput of many clients.
+
+python -m benchmarks.serving EXPORTS MODEL --lines SENTENCES
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from applications.training import console
+from export import Client, ExportError
+
+BATCHING = """max_batch_size {{ value: {size} }}
+batch_timeout_micros {{ value: {timeout} }}
+max_enqueued_batches {{ value: 1000 }}
+num_batch_threads {{ value: 2 }}
+pad_variable_length_inputs: true
+"""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Asks the development server, and the session itself, for one row at a time."""
+
+    exports: Annotated[Path, tyro.conf.Positional]
+    """Folder of exported models."""
+    model: Annotated[str, tyro.conf.Positional]
+    """Which of them is asked; it has one input, of strings."""
+    lines: Path
+    """Text file: what is asked, a line at a time, again from the start after its end."""
+    requests: int = 200
+    """How many requests of one client are timed."""
+    clients: tuple[int, ...] = (1, 8, 64)
+    """How many clients ask at once."""
+    seconds: float = 20.0
+    """How long they ask."""
+    batch_size: int = 64
+    """Most rows that the server with batching runs together."""
+    batch_timeout_micros: int = 5000
+    """How long such a batch waits to be filled."""
+    json: Path | None = None
+    """File to write the results to."""
+
+
+Ask = Callable[[str], Any]
+
+
+def main() -> int:
+    """Prints latencies and throughputs."""
+    given = tyro.cli(Serving, prog="python -m benchmarks.serving")
+    console.import_tensorflow_quietly()
+    try:
+        results = measure(given, given.lines.read_text(encoding="utf-8").splitlines())
+    except (ExportError, OSError) as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 2
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def measure(given: Serving, lines: Sequence[str]) -> dict[str, Any]:
+    """Everything, as printed."""
+    with servers(given) as addresses, session(given) as (name, run):
+        asks: dict[str, Ask] = {"session": run}
+        with contextlib.ExitStack() as stack:
+            for protocol in ("grpc", "rest"):
+                client = Client(
+                    addresses["plain"][protocol], given.model, protocol=protocol, timeout=120.0
+                )
+                stack.enter_context(client)
+                asks[protocol] = asking(client, name)
+            single = latencies(asks, lines, given.requests)
+        print_latencies(single)
+        many = {}
+        for server, protocol in itertools.product(addresses, ("grpc", "rest")):
+            for number in given.clients:
+                address = addresses[server][protocol]
+                many[f"{server}, {protocol}, {number}"] = crowd(
+                    address, protocol, given, name, lines, number
+                )
+                print_crowd(f"{server:9} {protocol}", number, many)
+    return {"single": single, "crowds": many}
+
+
+def latencies(asks: dict[str, Ask], lines: Sequence[str], count: int) -> dict[str, Any]:
+    """Seconds of each way to ask, in turns: p50 and p99."""
+    taken: dict[str, list[float]] = {name: [] for name in asks}
+    for ask in asks.values():
+        for line in lines[:10]:
+            ask(line)
+    for line in itertools.islice(itertools.cycle(lines), count):
+        for name, ask in asks.items():
+            started = time.perf_counter()
+            ask(line)
+            taken[name].append(time.perf_counter() - started)
+    return {name: summary(seconds) for name, seconds in taken.items()}
+
+
+def crowd(
+    address: str, protocol: Any, given: Serving, name: str, lines: Sequence[str], number: int
+) -> dict[str, float]:
+    """So many clients ask for a while, each when it has its answer; p50, p99, answers a second."""
+    taken: list[float] = []
+    lock = threading.Lock()
+    turns = itertools.cycle(lines)
+    with Client(address, given.model, protocol=protocol, timeout=120.0) as client:
+        ask = asking(client, name)
+        ask(lines[0])
+        end = time.perf_counter() + given.seconds
+
+        def work() -> None:
+            while (started := time.perf_counter()) < end:
+                with lock:
+                    line = next(turns)
+                ask(line)
+                with lock:
+                    taken.append(time.perf_counter() - started)
+
+        began = time.perf_counter()
+        threads = [threading.Thread(target=work) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wall = time.perf_counter() - began
+    return {**summary(taken), "per_second": len(taken) / wall}
+
+
+def asking(client: Client, name: str) -> Ask:
+    """Asks a client for one row."""
+    return lambda line: client.predict({name: [line]})
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    """The median, and what one in a hundred exceeds."""
+    return {"p50": float(np.median(seconds)), "p99": float(np.percentile(seconds, 99))}
+
+
+@contextlib.contextmanager
+def session(given: Serving) -> Iterator[tuple[str, Ask]]:
+    """The name of the model's input, and a call of the session itself, in this process."""
+    from export.dev_server.servable import Servable
+    from export.layout import newest_version
+
+    newest = newest_version(given.exports / given.model)
+    if newest is None:
+        raise ExportError(f"{given.exports / given.model}: expected a version. Received: none.")
+    with Servable(newest[1]) as servable:
+        names = list(servable.signature("").inputs)
+        if len(names) != 1:
+            raise ExportError(f"Expected a model of one input. Received: {sorted(names)}.")
+        yield names[0], lambda line: servable.predict({names[0]: np.array([line.encode()], object)})
+
+
+@contextlib.contextmanager
+def servers(given: Serving) -> Iterator[dict[str, dict[str, str]]]:
+    """Two servers in processes of their own, without batching and with it: their addresses."""
+    file = given.exports / ".benchmark_batching.config"
+    file.write_text(BATCHING.format(size=given.batch_size, timeout=given.batch_timeout_micros))
+    try:
+        with started(given.exports) as plain, started(given.exports, "--batching", file) as other:
+            yield {"plain": plain, "batching": other}
+    finally:
+        file.unlink()
+
+
+@contextlib.contextmanager
+def started(exports: Path, *flags: object) -> Iterator[dict[str, str]]:
+    """A server on free ports: the address of each protocol."""
+    command = [sys.executable, "-m", "export", "serve", exports, *flags]
+    ports = ["--grpc-port", "0", "--rest-port", "0", "--poll-seconds", "0"]
+    with subprocess.Popen(
+        [str(part) for part in [*command, *ports]], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            found = re.search(r"gRPC (\S+), REST http://(\S+)", line)
+            if found is None:
+                raise ExportError(f"The server did not start: {line}")
+            yield {"grpc": found[1], "rest": found[2]}
+        finally:
+            process.terminate()
+
+
+def print_latencies(single: dict[str, Any]) -> None:
+    """One line for each way to ask one after another."""
+    base = single["session"]["p50"]
+    for name, each in single.items():
+        print(
+            f"one client, {name:8} p50 {1e3 * each['p50']:7.2f} ms, p99 {1e3 * each['p99']:7.2f} ms"
+            f"   {each['p50'] / base:.3f} times the session"
+        )
+
+
+def print_crowd(label: str, number: int, many: dict[str, Any]) -> None:
+    """One line for what was measured last."""
+    each = list(many.values())[-1]
+    print(
+        f"{label}, {number:3} clients: {each['per_second']:8.1f} a second, "
+        f"p50 {1e3 * each['p50']:8.1f} ms, p99 {1e3 * each['p99']:8.1f} ms",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
