@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import urllib.request
 from pathlib import Path
@@ -164,6 +165,7 @@ def test_no_line_is_no_answer(ask_lines, capsys):
 
 def test_lines_of_stdin_with_progress_on_the_terminal(server):
     terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
     command = ["predict", f"127.0.0.1:{server.rest_port}", "words", "--lines", "-"]
     child = subprocess.run(
         [sys.executable, "-m", "export", *command],
