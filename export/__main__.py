@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
+    except BrokenPipeError:  # as under `head`: whoever reads the answers has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ExportError, OSError) as error:
         print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -213,8 +216,9 @@ def _predict_lines(client: Client, options: argparse.Namespace) -> None:
 def _only_string_input(client: Client) -> str:
     signatures = client.metadata().signatures
     if client.signature not in signatures:
+        known = sorted(name for name in signatures if not name.startswith("__"))
         raise ExportError(
-            f"Expected a signature of {client.model}: {', '.join(sorted(signatures))}. "
+            f"Expected a signature of {client.model}: {', '.join(known)}. "
             f"Received: {client.signature!r}."
         )
     inputs = signatures[client.signature].inputs

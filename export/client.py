@@ -279,7 +279,9 @@ def _certificates(path: str | os.PathLike[str] | None) -> bytes | None:
     try:
         with open(path, "rb") as file:
             content = file.read()
-        ssl.create_default_context(cadata=content.decode("ascii"))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=content.decode("ascii")
+        )
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ExportError(f"{path}: expected certificates in PEM. {error}.") from error
     return content

@@ -204,9 +204,15 @@ def test_an_answer_that_is_no_json():
     ("arguments", "words"),
     [
         ({"protocol": "soap"}, "`protocol` must be 'grpc' or 'rest'. Received: 'soap'"),
-        (
-            {"protocol": "rest", "address": "ftp://x"},
-            r"Expected host:port or an http\(s\) URL. Received: 'ftp://x'",
+        ({"timeout": 0}, "Expected a `timeout` above 0 and `retries` of at least 0. Received: 0"),
+        ({"retries": -1}, "Expected a `timeout` .*Received: 30.0 and -1"),
+        ({"address": "https://h:1/v1"}, "Expected host:port after https://. Received: 'https://h"),
+        *(
+            (
+                {"protocol": "rest", "address": address},
+                r"Expected host:port or an http\(s\) URL. Received: ",
+            )
+            for address in ("ftp://x", "h:port", "https://")
         ),
     ],
 )
@@ -221,6 +227,7 @@ def test_wrong_arguments(arguments, words):
         ([[1], [2, 3]], "An input must be a rectangular array."),
         ([["a"], ["b", "c"]], "must be a rectangular array of strings. Received: "),
         (["a", 1], "must be a rectangular array of strings. Received: 1 in it"),
+        ([None, 1], "must be of numbers or of strings. Received: None"),
     ],
 )
 def test_what_is_no_array(value, words):
@@ -239,6 +246,8 @@ def test_what_is_no_array(value, words):
         ([-1], "uint8", "int64"),
         ([], "int32", "int32"),
         ([0.1], "float64", "float64"),
+        ([0.1], "bfloat16", "bfloat16"),
+        ([0.1], "resource", "float64"),
     ],
 )
 def test_a_conversion_never_changes_the_meaning(value, declared, received):
@@ -273,24 +282,56 @@ def test_many_threads_ask_at_once(client):
     assert answers == {number: number / 2 + 2 for number in range(17)}
 
 
-def _ask_over_rest(where):
+def _ask_without(absent, where, protocol):
     import sys
 
-    for name in ("tensorflow", "tensorflow_serving", "grpc", "google.protobuf", "keras"):
+    for name in absent:
         sys.modules[name] = None
     from export import Client
 
-    with Client(where, "half_plus_two", protocol="rest") as client:
+    with Client(where, "half_plus_two", protocol=protocol) as client:
         print(client.predict({"x": [2.0, 5.0]})["y"].tolist())
 
 
-def test_rest_needs_no_tensorflow(server):
-    script = f"{inspect.getsource(_ask_over_rest)}\n_ask_over_rest({address(server, 'rest')!r})"
+def run(function, *arguments):
+    """What a function prints in a process of its own."""
+    script = f"{inspect.getsource(function)}\n{function.__name__}(*{arguments!r})"
     child = subprocess.run(
         [sys.executable, "-c", script],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
     )
-    assert (child.stdout, child.stderr) == ("[3.0, 4.5]\n", "")
+    return child.stdout, child.stderr
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_protocol_needs_tensorflow(server, protocol):
+    absent = ["tensorflow", "tensorflow_serving", "keras"]
+    if protocol == "rest":
+        absent += ["grpc", "google.protobuf"]
+    said = run(_ask_without, absent, address(server, protocol), protocol)
+    assert said == ("[3.0, 4.5]\n", "")
+
+
+def _ask_then_import(where):
+    import sys
+
+    from export import Client
+
+    with Client(where, "half_plus_two") as client:
+        client.predict({"x": [2.0, 5.0]})
+        assert not [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]
+
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(tf.constant([2.0, 5.0]) * 2))
+        x = tf.make_ndarray(request.inputs["x"])
+        print(client.predict({"x": x})["y"].tolist())
+
+
+def test_tensorflow_may_be_imported_after_the_client(server):
+    assert run(_ask_then_import, address(server, "grpc"))[0] == "[4.0, 7.0]\n"

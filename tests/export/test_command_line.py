@@ -1,11 +1,13 @@
 """`python -m export`, in processes of its own, and the SavedModel where Keras does not exist."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import urllib.request
 from pathlib import Path
@@ -131,9 +133,114 @@ def test_predict_over_grpc_prints_json(server, capsys):
     assert answer["ids"] == [[5, -1]] and answer["copy"] == [["dog", "Hündin"]]
 
 
+@pytest.fixture
+def ask_lines(server, tmp_path):
+    """Asks the model of words for the lines of a file with this content; the exit code."""
+
+    def ask_lines(content, *arguments, protocol="rest"):
+        port = server.grpc_port if protocol == "grpc" else server.rest_port
+        path = tmp_path / "lines.txt"
+        path.write_bytes(content)
+        where = [f"127.0.0.1:{port}", "words", "--protocol", protocol]
+        return main(["predict", *where, "--lines", str(path), *arguments])
+
+    return ask_lines
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_every_line_is_a_request(ask_lines, capsys, protocol):
+    lines = ["\ufeffcat", "dog\r", "", "a\u2028b \x0c", "dog"]
+    content = "\n".join(lines).encode()
+    assert ask_lines(content, "--batch-size", "2", protocol=protocol) == 0
+    out, err = capsys.readouterr()
+    answers = [json.loads(line) for line in out.split("\n")[:-1]]
+    assert [answer["copy"] for answer in answers] == ["cat", "dog", "", "a\u2028b \x0c", "dog"]
+    assert [answer["ids"] for answer in answers] == [3, 5, -1, -1, 5]
+    assert err == ""
+
+
+def test_no_line_is_no_answer(ask_lines, capsys):
+    assert ask_lines(b"") == 0 and capsys.readouterr().out == ""
+
+
+def test_lines_of_stdin_with_progress_on_the_terminal(server):
+    terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    command = ["predict", f"127.0.0.1:{server.rest_port}", "words", "--lines", "-"]
+    child = subprocess.run(
+        [sys.executable, "-m", "export", *command],
+        cwd=ROOT,
+        input=b"dog\ncat\n" * 20,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        timeout=90,
+    )
+    os.close(stderr)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that it was left
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert child.returncode == 0, shown
+    assert [json.loads(line)["ids"] for line in child.stdout.splitlines()] == [5, 3] * 20
+    assert b"40 lines" in shown
+
+
+def test_what_was_answered_is_printed_before_a_line_that_is_not_utf_8(ask_lines, capsys):
+    assert ask_lines(b"cat\ndog\n\xff\ncat\n") == 2
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["ids"] for line in out.splitlines()] == [3, 5]
+    assert "lines.txt: line 3: expected UTF-8. " in err and err.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(server):
+    command = f"predict 127.0.0.1:{server.rest_port} words --lines -"
+    child = subprocess.run(
+        ["bash", "-c", f"yes cat | head -n 5000 | {sys.executable} -m export {command} | head -n 1"]
+        + ["bash"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (json.loads(child.stdout)["ids"], child.stderr) == (3, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--name", "words", "--signature", "check"], "rows 1 to 2: "),
+        (
+            ["--signature", "count"],
+            "count of words: expected --name, as not one input is of strings, but 0: none.",
+        ),
+        (
+            ["--signature", "s"],
+            "Expected a signature of words: check, count, describe, serving_default. "
+            "Received: 's'.",
+        ),
+        (["--batch-size", "0"], "Expected `batch_size` and `concurrent` to be at least 1."),
+    ],
+)
+def test_a_mistake_about_lines(ask_lines, capsys, arguments, words):
+    assert ask_lines(b"cat\ndog", *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_lines_and_input_exclude_each_other(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "h:1", "m", "--lines", "f", "--input", "x=1"])
+    assert caught.value.code == 2 and "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "h:1", "m", "--lines", "/absent"], "No such file or directory: '/absent'"),
+        (["predict", "127.0.0.1:1", "m", "--lines", __file__], "UNAVAILABLE: 127.0.0.1:1: "),
+        (["predict", "h:1", "m", "--name", "x"], "are for --lines, which was not given."),
+        (["predict", "h:1", "m", "--root-certificates", "f"], "that begins with https://."),
         (["serve", "/absent"], "python -m export: /absent: no such folder."),
         (["predict", "127.0.0.1:1", "m"], "UNAVAILABLE: 127.0.0.1:1: "),
         (
