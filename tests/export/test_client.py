@@ -301,7 +301,7 @@ def run(function, *arguments):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
     )
     return child.stdout, child.stderr
 
