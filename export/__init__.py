@@ -1,7 +1,7 @@
 """Write a Keras function as a SavedModel that TensorFlow Serving loads; serve it; ask it.
 
 This package knows no task and no layer: it takes functions of named tensors. Nothing is imported
-before it is used, so a REST client costs no TensorFlow.
+before it is used, so a client costs no TensorFlow.
 """
 
 from __future__ import annotations

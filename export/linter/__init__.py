@@ -19,6 +19,7 @@ def lint(version: str | os.PathLike[str]) -> list[Finding]:
 
     It is looked at in a process of its own, which loads TensorFlow's C library and none of its
     Python, with XLA switched off, as a server does; it sees no GPU. All warm-up records are run.
+    Where the library cannot be reached, TensorFlow's Python is used, and a warning says so.
 
     Args:
         version: The folder of one version: the one with `saved_model.pb`.

@@ -1,4 +1,4 @@
-"""The process in which a SavedModel is looked at: `python -m export.linter.child VERSION`.
+"""The process that looks at a SavedModel: `python -m export.linter.child VERSION [portable]`.
 
 It prints what it found as one JSON list; see `export.lint`.
 """
@@ -16,54 +16,53 @@ from export.errors import ExportError, ServingError
 from export.graph import op_names, read_meta_graph
 from export.layout import DEFAULT_SIGNATURE, MAX_WARMUP_RECORDS, WARMUP_FILE
 from export.linter import rules
-from export.linter.library import Library, folder_of
+from export.linter.library import folder_of
 from export.linter.rules import Finding
-from export.linter.session import Session
+from export.linter.runtimes import Native, Portable, Runs, Runtime
 
 
-def findings(folder: Path) -> Iterator[Finding]:
+def findings(folder: Path, portable: bool = False) -> Iterator[Finding]:
     """Everything that is wrong with the version in `folder`."""
-    library = Library()
+    runtime = Portable() if portable else _runtime()
+    if isinstance(runtime, Portable):
+        yield Finding(
+            "warning",
+            "linter",
+            "TensorFlow's C library could not be reached: all was run in TensorFlow with its "
+            "Python, where XLA is on",
+        )
     meta_graph = read_meta_graph(folder)
     from tensorflow.core.framework import types_pb2
 
     yield from rules.signatures(meta_graph, types_pb2.DataType.Name)
     yield from rules.compiled(meta_graph)
-    yield from _text_operations(library, meta_graph)
-    registered = _registered(library)
-    yield from rules.operations(meta_graph, registered, lambda name: _on_cpu(library, name))
+    yield from _text_operations(runtime, meta_graph)
+    yield from rules.operations(meta_graph, runtime.has, runtime.on_cpu)
     try:
-        session = Session(library, folder)
-    except ServingError as error:
+        session = runtime.session(folder)
+    except ExportError as error:
         yield Finding("error", "loading", str(error))
         return
     yield from _warm_up(session, meta_graph, folder)
 
 
-def _registered(library: Library) -> set[str]:
-    """The names of all operations that there are."""
-    from tensorflow.core.framework import op_def_pb2
-
-    listed = op_def_pb2.OpList.FromString(library.taken(library.call("TF_GetAllOpList")))
-    return {each.name for each in listed.op}
-
-
-def _on_cpu(library: Library, operation: str) -> bool:
-    from tensorflow.core.framework import kernel_def_pb2
-
-    found = library.attempt("TF_GetRegisteredKernelsForOp", operation.encode())
-    kernels = kernel_def_pb2.KernelList.FromString(library.taken(found)).kernel
-    # What the runtime itself replaces, such as `PartitionedCall`, is registered for all devices.
-    return any(kernel.device_type in ("CPU", "DEFAULT") for kernel in kernels)
+def _runtime() -> Runtime:
+    try:
+        return Native()
+    except ExportError:
+        if folder_of("tensorflow") is None:
+            raise
+        sys.modules.pop("tensorflow", None)  # what stood in its place
+        return Portable()
 
 
-def _text_operations(library: Library, meta_graph: Any) -> Iterator[Finding]:
+def _text_operations(runtime: Runtime, meta_graph: Any) -> Iterator[Finding]:
     """Loads what tensorflow_text brings, where it is needed: a stock server has it built in."""
-    missing = op_names(meta_graph) - _registered(library)
+    missing = {name for name in op_names(meta_graph) if not runtime.has(name)}
     folder = folder_of("tensorflow_text") if missing else None
     if folder is not None:
         for path in sorted(folder.glob("python/ops/_*.so")):
-            library.attempt("TF_LoadLibrary", str(path).encode())
+            runtime.load_operations(path)
         yield Finding(
             "warning",
             "graph",
@@ -72,7 +71,7 @@ def _text_operations(library: Library, meta_graph: Any) -> Iterator[Finding]:
         )
 
 
-def _warm_up(session: Session, meta_graph: Any, folder: Path) -> Iterator[Finding]:
+def _warm_up(session: Runs, meta_graph: Any, folder: Path) -> Iterator[Finding]:
     """Of the requests that a server replays before it calls the version ready."""
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
@@ -105,7 +104,7 @@ def _warm_up(session: Session, meta_graph: Any, folder: Path) -> Iterator[Findin
             yield Finding("warning", name, "no warm-up record asks it, so it was not run")
 
 
-def _failure(session: Session, meta_graph: Any, log: Any) -> Iterator[str]:
+def _failure(session: Runs, meta_graph: Any, log: Any) -> Iterator[str]:
     """What a server would say of one record, if it fails."""
     if log.WhichOneof("log_type") != "predict_log":
         return  # of other protocols; they are replayed through their own
@@ -140,9 +139,9 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Looks at the folder that the first argument names."""
+    """Looks at the folder that the first argument names; by TensorFlow's Python with `portable`."""
     try:
-        found = list(findings(Path(sys.argv[1])))
+        found = list(findings(Path(sys.argv[1]), portable=sys.argv[2:] == ["portable"]))
     except (ExportError, OSError) as error:
         found = [Finding("error", "version", str(error))]
     print(json.dumps(found))

@@ -74,19 +74,19 @@ def compiled(meta_graph: Any) -> Iterator[Finding]:
 
 
 def operations(
-    meta_graph: Any, registered: set[str], has_kernel: Callable[[str], bool]
+    meta_graph: Any, exists: Callable[[str], bool], on_cpu: Callable[[str], bool]
 ) -> Iterator[Finding]:
     """Of the operations that TensorFlow lacks, or that do not run on a CPU.
 
     Args:
         meta_graph: A `MetaGraphDef`.
-        registered: All operations that there are.
-        has_kernel: Whether an operation runs on a CPU.
+        exists: Whether there is an operation of this name.
+        on_cpu: Whether it runs on a CPU.
     """
-    if unknown := graph.op_names(meta_graph) - registered:
+    if unknown := {name for name in graph.op_names(meta_graph) if not exists(name)}:
         yield Finding("error", "graph", f"a stock server has no such operation: {_listed(unknown)}")
-    reached = graph.reached_op_names(meta_graph) & registered
-    if elsewhere := {name for name in reached if not has_kernel(name)}:
+    reached = graph.reached_op_names(meta_graph) - unknown
+    if elsewhere := {name for name in reached if not on_cpu(name)}:
         yield Finding(
             "error",
             "graph",

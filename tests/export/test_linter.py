@@ -1,6 +1,9 @@
 """`export.lint`: what a stock server would refuse, found without TensorFlow's Python."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,10 +66,10 @@ def test_a_signature_that_no_record_asks_was_not_run(exports):
 
 
 @pytest.fixture(scope="module")
-def faults(tmp_path_factory):
-    """Of one model with a fault in every signature, all that is found."""
+def faulty(tmp_path_factory):
+    """One model with a fault in every signature."""
     ragged = tf.RaggedTensor.from_row_lengths
-    folder = save(
+    return save(
         tmp_path_factory.mktemp("faulty") / "1",
         two=(lambda x: {"y": x * 2.0}, tf.TensorSpec((2, 3), tf.float32, "x")),
         once=(lambda x: {"y": x * 2.0}, tf.TensorSpec((), tf.float32, "x")),
@@ -78,7 +81,12 @@ def faults(tmp_path_factory):
             tf.TensorSpec((None,), tf.float32, "x"),
         ),
     )
-    return [f"{level}: {where}: {what}" for level, where, what in lint(folder)]
+
+
+@pytest.fixture(scope="module")
+def faults(faulty):
+    """All that is found in it."""
+    return [f"{level}: {where}: {what}" for level, where, what in lint(faulty)]
 
 
 @pytest.mark.parametrize(
@@ -189,3 +197,20 @@ def test_folders_that_hold_no_model(tmp_path, content, capsys):
         assert main(["lint", str(tmp_path)]) == 2
         assert main(["lint", str(tmp_path / "nowhere")]) == 2
         assert "nowhere" in capsys.readouterr().err
+
+
+def portably(version, *options):
+    """What the fallback for other systems finds."""
+    command = [sys.executable, "-m", "export.linter.child", str(version), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [tuple(each) for each in json.loads(done.stdout)]
+
+
+def test_without_the_c_library_the_same_errors_are_found(faulty, exports):
+    def errors(version):
+        return {each[:2] for each in portably(version, "portable") if each[0] == "error"}
+
+    for version in (faulty, exports / "words" / "1"):
+        assert errors(version) == {tuple(each[:2]) for each in lint(version) if each[0] == "error"}
+    warnings = [each for each in portably(exports / "words" / "1", "portable")]
+    assert "C library could not be reached" in warnings[0][2]

@@ -11,6 +11,8 @@ import pytest
 
 from export.dev_server import http_server, page
 from export.dev_server.http_server import RestServer
+from export.dev_server.metrics import Metrics
+from export.dev_server.model_config import discover
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
 from keras_attention.visualization.figure import INK, TRUTH
@@ -27,7 +29,7 @@ CORS = {
 
 @pytest.fixture(scope="module")
 def models(exports):
-    with closing(Models(exports)) as loaded:
+    with closing(Models(lambda: discover(exports))) as loaded:
         yield loaded
 
 
@@ -37,7 +39,7 @@ def ask(models):
     servers = []
 
     def ask(method, path, body=None, headers=None, **options):
-        servers.append(RestServer(("127.0.0.1", 0), RestService(models), **options))
+        servers.append(RestServer(("127.0.0.1", 0), RestService(models, Metrics()), **options))
         servers[-1].start()
         port = servers[-1].server_address[1]
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:

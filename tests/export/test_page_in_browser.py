@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from export.dev_server import page as page_module
 from export.dev_server.http_server import RestServer
+from export.dev_server.metrics import Metrics
+from export.dev_server.model_config import discover
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
 from keras_attention.visualization import Alignment, Overlay, alignment_page, overlay_page, save
@@ -36,10 +38,10 @@ def serve(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     asked.write_all(folder)
     servers = []
-    with closing(Models(folder)) as models:
+    with closing(Models(lambda: discover(folder))) as models:
 
         def start(**options):
-            servers.append(RestServer(("127.0.0.1", 0), RestService(models), **options))
+            servers.append(RestServer(("127.0.0.1", 0), RestService(models, Metrics()), **options))
             servers[-1].start()
             return f"http://127.0.0.1:{servers[-1].server_address[1]}"
 
