@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-sizes", type=int, nargs="+", default=(1, 2, 4, 8, 16, 32), metavar="SIZE"
     )
     config.add_argument("--batch-timeout-micros", type=int, default=5000, metavar="MICROSECONDS")
+    config.add_argument(
+        "--pad-variable-length-inputs",
+        action="store_true",
+        help="run rows of different shapes together: for models that are told the lengths",
+    )
     config.add_argument("--image", default="tensorflow/serving:latest", help="(%(default)s)")
     config.add_argument(
         "--storage-uri", default="pvc://models", help="of DIR in a cluster (%(default)s)"
@@ -170,6 +175,7 @@ def _config(options: argparse.Namespace) -> None:
             options.directory,
             batch_sizes=options.batch_sizes,
             batch_timeout_micros=options.batch_timeout_micros,
+            pad_variable_length_inputs=options.pad_variable_length_inputs,
             image=options.image,
             storage_uri=options.storage_uri,
         )

@@ -28,3 +28,12 @@ def versions(base: Path) -> dict[int, Path]:
 def newest_version(base: Path) -> tuple[int, Path] | None:
     """The highest version below `base`, or None where there is none."""
     return max(versions(base).items(), default=None)
+
+
+def models(directory: Path) -> dict[str, Path]:
+    """Name -> base path of the models in a folder: of its children that hold a version."""
+    return {
+        child.name: child
+        for child in sorted(directory.iterdir())
+        if child.is_dir() and not child.name.startswith(".") and newest_version(child)
+    }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import ExportError
-from export.layout import newest_version
+from export.layout import models
 
 AT = "/models"  # where the server finds the folder
 IMAGE = "tensorflow/serving:latest"
@@ -25,6 +25,7 @@ def write_server_config(
     *,
     batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
     batch_timeout_micros: int = 5000,
+    pad_variable_length_inputs: bool = False,
     image: str = IMAGE,
     storage_uri: str = "pvc://models",
 ) -> list[Path]:
@@ -44,6 +45,10 @@ def write_server_config(
         batch_sizes: The sizes that batches are rounded up to, in rising order. The last is also the
             most rows that a single request may have.
         batch_timeout_micros: How long a request waits for others, in microseconds.
+        pad_variable_length_inputs: Whether requests with rows of different shapes are run together.
+            The server pads rows with their own first element, and does not crop the answers, so
+            this is for models that are told the lengths. Without it such requests are refused if
+            they meet.
         image: The image of TensorFlow Serving, or one made of it.
         storage_uri: Where a cluster finds `directory`, for KServe.
 
@@ -62,11 +67,13 @@ def write_server_config(
         raise ValueError(
             f"`batch_timeout_micros` must be at least 0. Received: {batch_timeout_micros!r}."
         )
-    names = _models(folder)
+    names = list(models(folder))
+    if not names:
+        raise ExportError(f"{folder}: expected models as MODEL/VERSION/. Received: none.")
     services = _services(names)
     contents = {
         "models.config": _models_config(names),
-        "batching.config": _batching(sizes, batch_timeout_micros),
+        "batching.config": _batching(sizes, batch_timeout_micros, pad_variable_length_inputs),
         "monitoring.config": f'prometheus_config {{ enable: true path: "{METRICS}" }}\n',
         "session.config": "gpu_options { allow_growth: true }\n",
         "docker.sh": _docker(image),
@@ -78,23 +85,14 @@ def write_server_config(
     }
     target = folder / "serving"
     target.mkdir(exist_ok=True)
+    for stale in set(target.glob("kserve-*.yaml")) - {target / name for name in contents}:
+        stale.unlink()
     for name, content in contents.items():
         beside = target / f".{name}"
         beside.write_text(content, encoding="utf-8")
         beside.chmod(0o755 if name.endswith(".sh") else 0o644)
         beside.replace(target / name)
     return [target / name for name in contents]
-
-
-def _models(folder: Path) -> list[str]:
-    found = [
-        child.name
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".") and newest_version(child)
-    ]
-    if not found:
-        raise ExportError(f"{folder}: expected models as MODEL/VERSION/. Received: none.")
-    return found
 
 
 def _services(names: Sequence[str]) -> dict[str, str]:
@@ -120,13 +118,15 @@ def _models_config(names: Sequence[str]) -> str:
     return "model_config_list {\n" + "".join(each) + "}\n"
 
 
-def _batching(sizes: Sequence[int], timeout: int) -> str:
+def _batching(sizes: Sequence[int], timeout: int, pad: bool) -> str:
     """Text of BatchingParameters."""
     return (
         f"max_batch_size {{ value: {sizes[-1]} }}\n"
         f"batch_timeout_micros {{ value: {timeout} }}\n"
         "max_enqueued_batches { value: 100 }\n"
-    ) + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+        + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+        + ("pad_variable_length_inputs: true\n" if pad else "")
+    )
 
 
 def _flags() -> list[str]:

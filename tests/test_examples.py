@@ -26,7 +26,7 @@ def test_examples_of(name):
     assert result.attempted > 0 and result.failed == 0
 
 
-@pytest.mark.parametrize("name", ["README.md", "MIGRATING.md"])
+@pytest.mark.parametrize("name", ["README.md", "MIGRATING.md", "export/README.md"])
 def test_examples_of_the_page(name):
     result = doctest.testfile(
         str(ROOT / name), module_relative=False, optionflags=FLAGS, encoding="utf-8"

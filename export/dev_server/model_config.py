@@ -10,9 +10,9 @@ from typing import Literal
 
 from tensorflow_serving.config import model_server_config_pb2
 
+from export import layout
 from export.dev_server.text_protos import read_text
 from export.errors import ExportError
-from export.layout import newest_version
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,9 @@ def discover(directory: Path) -> dict[str, ModelConfig]:
         raise ExportError(f"{directory}: no such folder.")
     if (directory / "saved_model.pb").exists():
         raise ExportError(f"{directory}: is a version; serve the folder it is in.")
-    if newest_version(directory):
+    if layout.newest_version(directory):
         return {directory.name: ModelConfig(directory)}
-    models = {
-        child.name: ModelConfig(child)
-        for child in sorted(directory.iterdir())
-        if child.is_dir() and not child.name.startswith(".") and newest_version(child)
-    }
+    models = {name: ModelConfig(base) for name, base in layout.models(directory).items()}
     if not models:
         raise ExportError(
             f"{directory}: expected <version>/saved_model.pb or <model>/<version>/saved_model.pb, "

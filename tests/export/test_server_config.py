@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def test_batches_end_at_the_largest_allowed_size(folder):
     assert list(parameters.allowed_batch_sizes) == [2, 6]
     assert parameters.max_batch_size.value == 6
     assert parameters.batch_timeout_micros.value == 70
+    assert not parameters.pad_variable_length_inputs
+
+
+def test_padding_is_asked_for(folder):
+    assert main(["config", str(folder), "--pad-variable-length-inputs"]) == 0
+    text = (folder / "serving" / "batching.config").read_text()
+    assert text_format.Parse(text, BatchingParameters()).pad_variable_length_inputs
+
+
+def test_a_model_that_is_gone_leaves_no_manifest(files, folder):
+    assert (folder / "serving" / "kserve-translation.yaml").exists()
+    shutil.rmtree(folder / "translation")
+    assert "kserve-translation.yaml" not in {p.name for p in write_server_config(folder)}
+    assert not (folder / "serving" / "kserve-translation.yaml").exists()
 
 
 def test_metrics_and_the_session(files):
