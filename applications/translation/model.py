@@ -117,11 +117,16 @@ class Translator(keras.Model):
         bias = ops.cast(self.output_bias, "float32")
         return self._logits(decoded.outputs, decoded.contexts, embedded, bias, training)
 
+    def annotate(self, source, source_lengths, training=False):
+        """What the encoder makes of each token (B, S, 2 units), and its last states (B, units)."""
+        mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
+        embedded = self.dropout(self.source_embedding(source), training=training)
+        return self.encoder(embedded, mask=mask)
+
     def encode(self, source, source_lengths, training=False):
         """The memory that the decoder reads, and the state it begins with."""
         mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
-        embedded = self.dropout(self.source_embedding(source), training=training)
-        annotations, forward, backward = self.encoder(embedded, mask=mask)
+        annotations, forward, backward = self.annotate(source, source_lengths, training)
         if self.has_attention:
             annotations = self.dropout(annotations, training=training)
             memory = self.decoder.prepare(annotations, mask=mask)
@@ -130,6 +135,14 @@ class Translator(keras.Model):
             summary = self.dropout(summary, training=training)
             memory = self.decoder.prepare(summary, key=ops.zeros_like(backward)[:, None, :])
         return memory, self.decoder.initial_state(memory, [self.first_state(backward)])
+
+    def log_probabilities(self, source, source_lengths, target):
+        """Of each next token: (B, T, V), where `target` (B, T) begins with the start."""
+        memory, state = self.encode(source, source_lengths)
+        embedded = self.target_embedding(target)
+        decoded = self.decoder.run(embedded, memory, state)
+        bias = self._bias_of_what_may_come()
+        return ops.log_softmax(self._logits(decoded.outputs, decoded.contexts, embedded, bias))
 
     def translate(
         self,
@@ -146,9 +159,7 @@ class Translator(keras.Model):
         """Searches for translations: source (B, S) and lengths (B,) to `search.Hypotheses`."""
         memory, state = self.encode(source, source_lengths)
         mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
-        never = np.zeros(_round_up(self.target_size), np.float32)
-        never[[text.PAD, text.START]] = never[self.target_size :] = -np.inf
-        bias = self.output_bias + never
+        bias = self._bias_of_what_may_come()
 
         def step(ids, state):
             embedded = self.target_embedding(ids)
@@ -176,6 +187,11 @@ class Translator(keras.Model):
             value_mask=mask if self.has_attention else mask[:, :1],
             **common,
         )
+
+    def _bias_of_what_may_come(self):
+        never = np.zeros(_round_up(self.target_size), np.float32)
+        never[[text.PAD, text.START]] = never[self.target_size :] = -np.inf
+        return self.output_bias + never
 
     def _logits(self, outputs, contexts, embedded, bias, training=False):
         dtype = self.config["output_dtype"] if training else "float32"

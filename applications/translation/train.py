@@ -41,9 +41,9 @@ class TranslationTask(Task[TranslationConfig]):
             yield translate.all([line])[0].translation
 
     def signatures(self, model, facts, config, options):
-        from applications.translation import translate
+        from applications.translation import served
 
-        return translate.signatures(model, facts, options)
+        return served.signatures(model, facts, options)
 
     def _translate_test(self, model, datasets, config):
         sentences = [pair.source for pair in datasets.examples.test]

@@ -9,11 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from applications.training import text
-from applications.training.task import Exported
 from applications.translation.config import TranslationExport
 from applications.translation.data import Facts
 from applications.translation.model import Translator
-from export import Signature
 
 
 class Translation(NamedTuple):
@@ -55,8 +53,29 @@ class Translate(tf.Module):
         self.run = tf.function(self.__call__, input_signature=signature, autograph=False)
 
     def __call__(self, sentences: tf.Tensor) -> dict[str, tf.Tensor]:
-        options, target = self.options, self.facts.target
-        source, source_lengths = self._encode(sentences)
+        source, source_lengths = self.read(sentences)
+        found = self.search(source, source_lengths)
+        ids, lengths = found.pop("ids"), found.pop("lengths")
+        rows = tf.reshape(ids, (-1, tf.shape(ids)[2]))
+        return {
+            "translations": tf.reshape(self.facts.target.decode(rows), tf.shape(lengths)),
+            "source_tokens": self.facts.source.tokens(source),
+            "source_lengths": source_lengths,
+            "target_tokens": self.facts.target.tokens(ids),
+            "target_lengths": lengths,
+            **found,
+        }
+
+    def read(self, sentences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tokens (B, S), of which the last is the end of the sentence, and lengths (B,)."""
+        ids = self.facts.source.encode(sentences)[:, : self.options.max_length]
+        end = tf.fill((ids.nrows(), 1), text.END)
+        ids = tf.concat([ids, end], axis=1)
+        return ids.to_tensor(text.PAD), tf.cast(ids.row_lengths(), tf.int32)
+
+    def search(self, source: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`ids`, `lengths`, `scores` and perhaps `weights`, for what `read` returns."""
+        options = self.options
         found = self.model.translate(
             source,
             source_lengths,
@@ -72,15 +91,7 @@ class Translate(tf.Module):
         longest = tf.reduce_max(lengths)
         real = tf.sequence_mask(lengths, longest)  # (B, N, T)
         ids = tf.where(real, found.ids[:, :, :longest], text.PAD)
-        rows = tf.reshape(ids, (-1, longest))
-        outputs = {
-            "translations": tf.reshape(target.decode(rows), tf.shape(lengths)),
-            "scores": found.scores,
-            "source_tokens": self.facts.source.tokens(source),
-            "source_lengths": source_lengths,
-            "target_tokens": target.tokens(ids),
-            "target_lengths": lengths,
-        }
+        outputs = {"ids": ids, "lengths": lengths, "scores": found.scores}
         if self.model.has_attention:
             weights = found.weights[:, :, :longest]
             outputs["weights"] = tf.where(real[..., None], weights, 0.0)
@@ -97,12 +108,6 @@ class Translate(tf.Module):
             translations.update(zip(indices, _unpack(arrays), strict=True))
         return [translations[index] for index in range(len(sentences))]
 
-    def _encode(self, sentences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        ids = self.facts.source.encode(sentences)[:, : self.options.max_length]
-        end = tf.fill((ids.nrows(), 1), text.END)
-        ids = tf.concat([ids, end], axis=1)
-        return ids.to_tensor(text.PAD), tf.cast(ids.row_lengths(), tf.int32)
-
 
 def _unpack(arrays: dict[str, np.ndarray]) -> Iterator[Translation]:
     for row, source_length in enumerate(arrays["source_lengths"]):
@@ -117,24 +122,3 @@ def _unpack(arrays: dict[str, np.ndarray]) -> Iterator[Translation]:
             [token.decode("utf-8") for token in arrays["target_tokens"][row, 0, :target_length]],
             weights,
         )
-
-
-def signatures(model: Translator, facts: Facts, options: TranslationExport) -> Exported:
-    """What a server offers: sentences in, everything that `Translate` returns out."""
-    translate = Translate(model, facts, options)
-    signature = Signature(
-        lambda sentences: translate(sentences),
-        inputs={"sentences": tf.TensorSpec((None,), tf.string)},
-        examples=[{"sentences": sentences} for sentences in _examples(facts.source)],
-    )
-    return Exported({"serving_default": signature}, resources=[translate])
-
-
-def _examples(tokenizer: text.Tokenizer) -> Iterator[list[str]]:
-    """Requests to warm a server up with: one sentence, an empty one, and a batch of all lengths."""
-    first = len(text.SPECIAL)
-    rows = [[first + i % (tokenizer.size - first) for i in range(n)] for n in (5, 10, 20, 40)]
-    sentences = [tokenizer.decode(tf.constant([row])).numpy()[0].decode("utf-8") for row in rows]
-    yield sentences[:1]
-    yield [""]
-    yield sentences * 8

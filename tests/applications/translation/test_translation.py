@@ -12,7 +12,7 @@ from applications.training import run
 from applications.translation.config import TranslationExport
 from applications.translation.train import TASK
 from applications.translation.translate import Translate
-from export import Client, DevServer, check_parity
+from export import Client, DevServer, ServingError, check_parity
 
 AWKWARD = [
     b"",
@@ -63,6 +63,67 @@ def test_a_run_leaves_all_it_should(trained):
     assert metrics["config"]["data"] == "dates"
     for name in ("config.json", "model.keras", "history.csv", "figures/alignments.html"):
         assert (trained / name).is_file(), name
+
+
+def ask(server, signature, **inputs):
+    with Client(f"127.0.0.1:{server.grpc_port}", "translation", timeout=120.0) as client:
+        return client.predict(inputs, signature=signature)
+
+
+SENTENCES = ["3 November 2026", "", "Donnerstag, 1. Mai 1990"]
+
+
+def test_tokens_are_translated_as_their_sentences_are_whatever_stands_behind_them(trained, server):
+    facts = run.load(TASK, trained).facts
+    ids = facts.source.encode(tf.constant(SENTENCES))[:, :20]
+    padded = ids.to_tensor(7, shape=(None, 30)).numpy()  # more than there is, of a real token
+    found = ask(server, "tokens", ids=padded, lengths=ids.row_lengths().numpy())
+    expected = ask(server, None, sentences=SENTENCES)
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5)
+    np.testing.assert_array_equal(found["lengths"], expected["target_lengths"])
+    np.testing.assert_allclose(found["weights"], expected["weights"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ids", "lengths", "words"),
+    [
+        ([[5]], [2], "Expected lengths within ids"),
+        ([[5]], [-1], "Expected lengths of at least 0"),
+        ([[-5]], [1], "Expected ids of at least 0"),
+        ([[10**6]], [1], "Expected ids below"),
+    ],
+)
+def test_tokens_that_cannot_be_are_refused(server, ids, lengths, words):
+    with pytest.raises(ServingError, match=words) as caught:
+        ask(server, "tokens", ids=ids, lengths=lengths)
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_translation_is_scored_as_the_search_scored_it(trained, exported, tmp_path):
+    """Without a length penalty, of translations that ended by themselves."""
+    arguments = ["--to", str(tmp_path), "--length-penalty", "0", "--max-length", "40"]
+    assert cli.main(["export", str(trained), *arguments]) == 0
+    with DevServer(tmp_path, grpc_port=0, rest_port=0) as server:
+        sentences = ["3 November 2026", "Donnerstag, 1. Mai 1990", "12/3/99"]
+        found = ask(server, None, sentences=sentences)
+        ended = found["target_lengths"][:, 0] < 40
+        best = found["translations"][:, 0]
+        scored = ask(server, "score", sentences=sentences, translations=best)
+    assert ended.any()
+    np.testing.assert_allclose(scored["scores"][ended], found["scores"][ended, 0], rtol=1e-4)
+    np.testing.assert_allclose(scored["scores"], scored["log_probabilities"].sum(axis=1), rtol=1e-5)
+    assert (scored["target_lengths"][ended] == found["target_lengths"][ended, 0] + 1).all()
+
+
+def test_annotations_do_not_depend_on_the_sentences_beside(server):
+    together = ask(server, "encode", sentences=SENTENCES)
+    for row, sentence in enumerate(SENTENCES):
+        alone = ask(server, "encode", sentences=[sentence])
+        length = alone["source_lengths"][0]
+        np.testing.assert_allclose(
+            together["annotations"][row, :length], alone["annotations"][0], atol=1e-5
+        )
+        assert not together["annotations"][row, length:].any()
 
 
 def test_the_served_model_answers_as_the_keras_model_does(trained, server):
