@@ -151,7 +151,7 @@ def show(server: str, result: dict[str, Any]) -> None:
             f"{usage['files']} files"
         )
     for failure in result["failures"][:_SHOWN]:
-        print(f"{'':9} FAILED: {failure}")
+        print(f"{'':9} FAILED: {failure[:3000]}")
     if len(result["failures"]) > _SHOWN:
         print(f"{'':9} and {len(result['failures']) - _SHOWN} more")
     sys.stdout.flush()

@@ -29,7 +29,7 @@ def cut_rest(rng: random.Random, address: tuple[str, int]) -> None:
 def cut_grpc(rng: random.Random, address: tuple[str, int]) -> None:
     """A call that is cancelled, or a connection that stops to speak HTTP/2, or never begins to."""
     if rng.random() < 0.5:
-        sent = rng.choice((_PREFACE, b"\x16\x03\x01\x02\x00\x01\x00\x01", b"GET / HTTP/1.1\r\n\r\n"))
+        sent = rng.choice((_PREFACE, b"\x16\x03\x01\x02\0\1\0\1", b"GET / HTTP/1.1\r\n\r\n"))
         sent = sent[: rng.randint(0, len(sent))]
         if rng.random() < 0.5:
             sent = _PREFACE + rng.randbytes(rng.choice((1, 9, 100, 5000)))

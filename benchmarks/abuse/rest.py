@@ -74,6 +74,11 @@ def problem(sent: bytes, received: bytes) -> str | None:
         return None if not sent.split(b"\n")[0].strip() else "no answer"
     if SECRET.encode() in received:
         return "the secret file was read"
+    found = _problem(received, False)
+    return _problem(received, True) if found and b"HEAD " in sent else found
+
+
+def _problem(received: bytes, to_head: bool) -> str | None:
     while received:
         head, end, rest = received.partition(b"\r\n\r\n")
         found = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]*((?:\r\n[A-Za-z-]+: [ -~]*)*)", head)
@@ -85,12 +90,12 @@ def problem(sent: bytes, received: bytes) -> str | None:
         headers = dict(re.findall(rb"\r\n([A-Za-z-]+): ([ -~]*)", found[2].lower()))
         if not headers.get(b"content-length", b"").isdigit():
             return f"no length: {received[:200]!r}"
-        length = 0 if sent.startswith(b"HEAD") else int(headers[b"content-length"])
+        length = 0 if to_head else int(headers[b"content-length"])
         body, received = rest[:length], rest[length:]
         if len(body) < length:
             return f"a cut answer: {body[:200]!r}"
         wrong = _wrong(int(found[1]), headers.get(b"content-type", b"").decode(), body)
-        if wrong and not sent.startswith(b"HEAD"):
+        if wrong and not to_head:
             return wrong
     return None
 
@@ -136,7 +141,8 @@ def _body_changed(rng: random.Random) -> bytes:
 def _value_changed(rng: random.Random) -> bytes:
     target, document = rng.choice(_GOOD)
     changed = _replaced(rng, document)
-    return post(target, json.dumps(changed, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass"))
+    text = json.dumps(changed, ensure_ascii=rng.random() < 0.5)
+    return post(target, text.encode("utf-8", "surrogatepass"))
 
 
 def _replaced(rng: random.Random, value: Any) -> Any:
@@ -194,7 +200,8 @@ def _chunked(rng: random.Random) -> bytes:
     target, document = rng.choice(_GOOD)
     body = json.dumps(document).encode()
     cut = rng.randint(0, len(body))
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:cut], body[cut:]) if part)
+    parts = [part for part in (body[:cut], body[cut:]) if part]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
     wrong = (b"", b"0\r\n\r\n", b"-5\r\n", b"+5\r\nabcde\r\n0\r\n\r\n", b"0x5\r\n", b"1_0\r\n",
              b"zz\r\n", b"f" * 5000 + b"\r\n", b"fffffff\r\n", b"5\r\nab", b"5;" + b"e" * 70000,
              b"0\r\n" + b"t: t\r\n" * 200 + b"\r\n", b"0\r\n" + b"t" * 70000)  # fmt: skip

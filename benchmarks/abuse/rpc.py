@@ -137,7 +137,8 @@ def _message(rng: random.Random, method: str) -> Any:
         _examples(rng, message.input)
     elif name == "GetModelMetadata":
         message.model_spec.CopyFrom(_spec(rng, rng.choice(NAMES)))
-        message.metadata_field.extend(rng.choices(("signature_def", *_STRINGS), k=rng.randint(0, 2)))
+        fields = rng.choices(("signature_def", *_STRINGS), k=rng.randint(0, 2))
+        message.metadata_field.extend(fields)
     elif name == "GetModelStatus":
         message.model_spec.CopyFrom(_spec(rng, rng.choice(NAMES)))
     elif name == "HandleReloadConfigRequest":

@@ -1,7 +1,8 @@
 """The body of a REST predict request to arrays, by TensorFlow Serving's rules and in its words.
 
-The signature gives each input its type, the JSON value its shape. One difference is known:
-nesting deeper than Python's recursion limit is refused, where the C++ server goes on.
+The signature gives each input its type, the JSON value its shape. Two differences are known:
+nesting deeper than Python's recursion limit is refused, where the C++ server goes on, and so are
+tensors of more axes than NumPy has.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _PARSE_ERRORS = {
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid control character": "Invalid encoding in string.",
 }
+
+_MAX_RANK = 64  # of NumPy; TensorFlow's is 254
 
 
 class Tensors(NamedTuple):
@@ -180,6 +183,8 @@ class _Column:
         """All values taken; with a leading axis of size `batch` if one is given."""
         assert self._shape is not None
         shape = self._shape if batch is None else [batch, *self._shape]
+        if len(shape) > _MAX_RANK:
+            raise invalid(f"Expected a tensor of at most {_MAX_RANK} axes. Received: {len(shape)}")
         if self._dtype.is_floating:
             # Beyond the largest number lies infinity, below the smallest zero; neither is an error.
             with np.errstate(over="ignore", under="ignore"):

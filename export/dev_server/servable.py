@@ -177,7 +177,8 @@ def _wanted_outputs(
             )
         if name in output_filter[:index]:
             raise ServingError("INVALID_ARGUMENT", f"duplicate output tensor alias: {name}")
-    return list(output_filter) or sorted(definition.outputs)
+    # Sorted, as the session remembers every order in which it was asked, for ever.
+    return sorted(output_filter or definition.outputs)
 
 
 def _check_dtype(index: int, info: meta_graph_pb2.TensorInfo, array: np.ndarray) -> None:
