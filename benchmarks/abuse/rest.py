@@ -74,30 +74,29 @@ def problem(sent: bytes, received: bytes) -> str | None:
         return None if not sent.split(b"\n")[0].strip() else "no answer"
     if SECRET.encode() in received:
         return "the secret file was read"
-    found = _problem(received, False)
-    return _problem(received, True) if found and b"HEAD " in sent else found
+    return _problem(received, b"HEAD " in sent)
 
 
-def _problem(received: bytes, to_head: bool) -> str | None:
-    while received:
-        head, end, rest = received.partition(b"\r\n\r\n")
-        found = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]*((?:\r\n[A-Za-z-]+: [ -~]*)*)", head)
-        if not (found and end):
-            return f"not HTTP: {received[:200]!r}"
-        if found[1] == b"100":
-            received = rest
-            continue
-        headers = dict(re.findall(rb"\r\n([A-Za-z-]+): ([ -~]*)", found[2].lower()))
-        if not headers.get(b"content-length", b"").isdigit():
-            return f"no length: {received[:200]!r}"
-        length = 0 if to_head else int(headers[b"content-length"])
-        body, received = rest[:length], rest[length:]
-        if len(body) < length:
-            return f"a cut answer: {body[:200]!r}"
-        wrong = _wrong(int(found[1]), headers.get(b"content-type", b"").decode(), body)
-        if wrong and not to_head:
-            return wrong
-    return None
+def _problem(received: bytes, may_be_to_head: bool) -> str | None:
+    """What is wrong with one or more answers; one to HEAD has a length and no body."""
+    if not received:
+        return None
+    head, end, rest = received.partition(b"\r\n\r\n")
+    found = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]*((?:\r\n[A-Za-z-]+: [ -~]*)*)", head)
+    if not (found and end):
+        return f"not HTTP: {received[:200]!r}"
+    if found[1] == b"100":
+        return _problem(rest, may_be_to_head)
+    headers = dict(re.findall(rb"\r\n([A-Za-z-]+): ([ -~]*)", found[2].lower()))
+    if not headers.get(b"content-length", b"").isdigit():
+        return f"no length: {received[:200]!r}"
+    length = int(headers[b"content-length"])
+    kind = headers.get(b"content-type", b"").decode()
+    wrong = "a cut answer" if len(rest) < length else _wrong(int(found[1]), kind, rest[:length])
+    wrong = wrong or _problem(rest[length:], may_be_to_head)
+    if wrong and may_be_to_head and _problem(rest, may_be_to_head) is None:
+        return None
+    return wrong
 
 
 def _wrong(code: int, kind: str, body: bytes) -> str | None:

@@ -23,6 +23,9 @@ _FIELDS = {
     **dict.fromkeys((tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16), "int_val"),
 }
 
+# TensorFlow's 254 are more than NumPy has, and strings of more than 32 end the process where they
+# cross from one to the other; a model may add a few to those of its inputs.
+_MAX_RANK = 24
 # Bytes that a few values may stand for, in a tensor whose other values repeat the last one, or in
 # examples that share a context: what a small message may make of itself.
 MAX_REPEATED = 64 * 2**20
@@ -55,6 +58,18 @@ def _check_repeated(name: str, proto: tensor_pb2.TensorProto) -> None:
             "RESOURCE_EXHAUSTED",
             f"Expected at most {MAX_REPEATED} bytes of values that repeat the last one sent of "
             f"{name}. Received: {len(values)} values for {elements} elements.",
+        )
+
+
+def check_rank(rank: int) -> None:
+    """Refuses inputs of more axes than the session can be given.
+
+    Raises:
+        ServingError: if `rank` is too high.
+    """
+    if rank > _MAX_RANK:
+        raise ServingError(
+            "INVALID_ARGUMENT", f"Expected at most {_MAX_RANK} axes of a tensor. Received: {rank}."
         )
 
 
