@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -181,18 +181,25 @@ def servers(given: Serving) -> Iterator[dict[str, dict[str, str]]]:
     file.write_text(BATCHING.format(size=given.batch_size, timeout=given.batch_timeout_micros))
     try:
         with started(given.exports) as plain, started(given.exports, "--batching", file) as other:
-            yield {"plain": plain, "batching": other}
+            yield {"plain": plain.addresses, "batching": other.addresses}
     finally:
         file.unlink()
 
 
+class Started(NamedTuple):
+    """A server: the address of each protocol, and its process."""
+
+    addresses: dict[str, str]
+    process: subprocess.Popen[str]
+
+
 @contextlib.contextmanager
-def started(exports: Path, *flags: object) -> Iterator[dict[str, str]]:
-    """A server on free ports: the address of each protocol."""
+def started(exports: Path, *flags: object, log: IO[bytes] | None = None) -> Iterator[Started]:
+    """A server on free ports; what it logs goes to `log`, or where this process writes."""
     command = [sys.executable, "-m", "export", "serve", exports, *flags]
     ports = ["--grpc-port", "0", "--rest-port", "0", "--poll-seconds", "0"]
     with subprocess.Popen(
-        [str(part) for part in [*command, *ports]], stdout=subprocess.PIPE, text=True
+        [str(part) for part in [*command, *ports]], stdout=subprocess.PIPE, stderr=log, text=True
     ) as process:
         try:
             assert process.stdout
@@ -200,7 +207,7 @@ def started(exports: Path, *flags: object) -> Iterator[dict[str, str]]:
             found = re.search(r"gRPC (\S+), REST http://(\S+)", line)
             if found is None:
                 raise ExportError(f"The server did not start: {line}")
-            yield {"grpc": found[1], "rest": found[2]}
+            yield Started({"grpc": found[1], "rest": found[2]}, process)
         finally:
             process.terminate()
 

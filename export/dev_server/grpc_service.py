@@ -6,6 +6,7 @@ Calls not written here are answered UNIMPLEMENTED by the classes below.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,8 @@ from export.dev_server.tensor_protos import to_array, to_proto
 from export.errors import ExportError, ServingError
 
 _MESSAGE_LIMIT = 1024
+
+_log = logging.getLogger(__name__)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -206,3 +209,6 @@ def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
         if len(message) > _MESSAGE_LIMIT:
             message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
         context.abort(grpc.StatusCode[error.code], message)
+    except Exception:  # a mistake of ours: the client is told so, and the log where
+        _log.exception("A call failed")
+        context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says where.")

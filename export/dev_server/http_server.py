@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import math
 import socket
 import sys
 import threading
-import zlib
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from export.dev_server import page
+from export.dev_server.http_bodies import MAX_BODY, Refused, Room, body
 from export.dev_server.rest import Answer, RestService, error_answer
 
-MAX_BODY = 64 * 2**20
+MAX_CONNECTIONS = 500  # each has a thread
+_SECONDS = 60.0  # in which a request must arrive; an idle connection is closed after as many
+_SECONDS_PER_BYTE = 1e-6  # beyond them, for an answer to be taken
 _CHUNK = 2**16
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -52,7 +56,9 @@ class RestServer(http.server.ThreadingHTTPServer):
         self.service = service
         self.models = models
         self.cors = cors
-        self._connections: set[socket.socket] = set()
+        self.room = Room()
+        self._deadlines: dict[socket.socket, float] = {}
+        self._next_look = 0.0
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -67,32 +73,60 @@ class RestServer(http.server.ThreadingHTTPServer):
             self.shutdown()
             self._thread.join()
         self.server_close()
+        self._close_overdue(math.inf)
+
+    def allow(self, connection: socket.socket, seconds: float) -> None:
+        """Closes a connection after so many seconds, unless this is said anew before."""
         with self._lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._deadlines[connection] = time.monotonic() + seconds
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
-            self._connections.add(request)
+            full = len(self._deadlines) >= MAX_CONNECTIONS
+        if full:
+            with contextlib.suppress(OSError):
+                request.send(_FULL)
+            self.shutdown_request(request)
+            return
+        self.allow(request, _SECONDS)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
-            self._connections.discard(request)
+            self._deadlines.pop(request, None)
         super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called again and again between two connections."""
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + 1.0
+            self._close_overdue(now)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; anything else is a mistake of ours and is shown."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
+    def _close_overdue(self, now: float) -> None:
+        with self._lock:
+            for connection, deadline in self._deadlines.items():
+                if deadline <= now:
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
 
-class _Refused(Exception):
-    """A body that was not read to its end, and what to answer instead."""
 
-    def __init__(self, code: int, message: str) -> None:
-        self.answer = error_answer(code, message)
+def _full() -> bytes:
+    answer = error_answer(503, f"Expected at most {MAX_CONNECTIONS} connections at once.")
+    lines = (
+        "HTTP/1.1 503 Service Unavailable",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        "Connection: close",
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + answer.body
+
+
+_FULL = _full()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -100,9 +134,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: RestServer
     server_version = "keras-attention-dev-server"
     sys_version = ""
-    timeout = 60.0  # seconds that an idle connection may hold its thread
+    default_request_version = "HTTP/1.0"  # what is older has no headers, so no errors either
+    timeout = _SECONDS
+    command = path = ""  # until a request is read
     wbufsize = -1  # one packet for the headers and a small body...
     disable_nagle_algorithm = True  # ...and no waiting for the client's acknowledgement
+
+    def handle_one_request(self) -> None:
+        self.server.allow(self.connection, _SECONDS)
+        super().handle_one_request()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Tells what the standard library finds wrong with a request as any other error."""
+        self._refuse(error_answer(code, message or self.responses[code][0]))
 
     def handle_expect_100(self) -> bool:
         """Lets a client go on that asked whether to send its body."""
@@ -114,10 +158,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Answers one request, whatever its verb."""
         try:
             reply = self._reply()
-        except _Refused as refused:
-            self.close_connection = True
-            self._send(refused.answer)
-            self._discard()
+        except Refused as refused:
+            self._refuse(refused.answer)
         else:
             self._send(reply)
 
@@ -135,12 +177,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Says nothing for each request."""
 
     def _reply(self) -> Answer:
-        body = self._body()
-        if self.headers.get("Content-Encoding", "").lower() == "gzip":
-            body = _inflate(body)
-        if self._wants_page():
-            return Answer(200, page.page(self.server.models), page.CONTENT_TYPE)
-        return self.server.service.answer(self.command, self.path, body)
+        with body(self.rfile, self.headers, self.server.room) as content:
+            self.server.allow(self.connection, math.inf)
+            if self._wants_page():
+                return Answer(200, page.page(self.server.models), page.CONTENT_TYPE)
+            return self.server.service.answer(self.command, self.path, content)
 
     def _wants_page(self) -> bool:
         return self.command in ("GET", "HEAD") and self.path.split("?")[0] in page.PATHS
@@ -152,38 +193,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return _CORS_HEADERS
         return {}
 
-    def _body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return self._chunked_body()
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise _Refused(400, f"Content-Length must be a number of bytes. Received: {length}")
-        if int(length) > MAX_BODY:
-            raise _too_large(f"{length} bytes")
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise ConnectionResetError("the client left in the middle of a body")
-        return body
-
-    def _chunked_body(self) -> bytes:
-        parts, total = [], 0
-        while True:
-            try:
-                size = int(self.rfile.readline(_CHUNK).split(b";")[0], 16)
-            except ValueError:
-                raise _Refused(400, "A chunk of the body has no size") from None
-            if size == 0:
-                break
-            total += size
-            if size < 0 or total > MAX_BODY:
-                raise _too_large("more")
-            parts.append(self.rfile.read(size))
-            self.rfile.readline(_CHUNK)
-        while self.rfile.readline(_CHUNK).strip():
-            pass  # trailers
-        return b"".join(parts)
+    def _refuse(self, answer: Answer) -> None:
+        """Answers a request that was not read to its end, so that no other can follow."""
+        self.close_connection = True
+        self._send(answer)
+        self._discard()
 
     def _send(self, answer: Answer) -> None:
+        self.server.allow(self.connection, _SECONDS + _SECONDS_PER_BYTE * len(answer.body))
         self.send_response(answer.code)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -192,7 +209,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
+        if self.requestline.split()[:1] != ["HEAD"]:
             self.wfile.write(answer.body)
         self.wfile.flush()
 
@@ -204,22 +221,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             for _ in range(2 * MAX_BODY // _CHUNK):
                 if not self.rfile.read1(_CHUNK):
                     break
-
-
-def _inflate(body: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=31)  # 31: with the header of gzip
-    try:
-        inflated = inflater.decompress(body, MAX_BODY)
-    except zlib.error as error:
-        raise _Refused(400, f"The body is not in gzip format: {error}") from error
-    if not inflater.eof and not inflater.unconsumed_tail:
-        raise _Refused(400, "The body is not in gzip format: it ends too early")
-    if inflater.unconsumed_tail:
-        raise _too_large("more, once inflated")
-    return inflated
-
-
-def _too_large(received: str) -> _Refused:
-    return _Refused(
-        413, f"The body of a request must not exceed {MAX_BODY} bytes. Received: {received}."
-    )

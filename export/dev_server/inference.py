@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, input_pb2, regression_pb2
 
 from export.dev_server.json_values import invalid
-from export.dev_server.tensor_protos import dtype_of
+from export.dev_server.tensor_protos import MAX_REPEATED, dtype_of
 from export.errors import ServingError
 from export.layout import DEFAULT_SIGNATURE
 
@@ -97,6 +97,12 @@ def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
     rows = examples.example_list_with_context.examples or examples.example_list.examples
     if not rows:
         raise invalid("Input is empty.")
+    if len(context) * len(rows) > MAX_REPEATED:
+        raise ServingError(
+            "RESOURCE_EXHAUSTED",
+            f"Expected at most {MAX_REPEATED} bytes of context in all examples together. "
+            f"Received: {len(context)} for each of {len(rows)}.",
+        )
     array = np.empty(len(rows), object)
     array[:] = [context + row.SerializeToString() for row in rows]
     return array

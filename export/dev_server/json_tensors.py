@@ -1,7 +1,8 @@
 """The body of a REST predict request to arrays, by TensorFlow Serving's rules and in its words.
 
-The signature gives each input its type, the JSON value its shape. One difference is known:
-nesting deeper than Python's recursion limit is refused, where the C++ server goes on.
+The signature gives each input its type, the JSON value its shape. Two differences are known:
+nesting deeper than Python's recursion limit is refused, where the C++ server goes on, and so are
+tensors of very many axes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from export.dev_server.json_values import invalid, is_base64, leaves, show
+from export.dev_server.tensor_protos import check_rank
 from export.errors import ServingError
 
 Infos = Mapping[str, meta_graph_pb2.TensorInfo]
@@ -180,6 +182,7 @@ class _Column:
         """All values taken; with a leading axis of size `batch` if one is given."""
         assert self._shape is not None
         shape = self._shape if batch is None else [batch, *self._shape]
+        check_rank(len(shape))
         if self._dtype.is_floating:
             # Beyond the largest number lies infinity, below the smallest zero; neither is an error.
             with np.errstate(over="ignore", under="ignore"):

@@ -103,8 +103,12 @@ def json_type(value: Any) -> str:
 
 def show(value: Any, limit: int = 256) -> str:
     """A JSON value for an error message, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= limit else text[:limit] + "..."
+    text = ""
+    for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):  # no more than is needed
+        text += part
+        if len(text) > limit:
+            return text[:limit] + "..."
+    return text
 
 
 def invalid(message: str) -> ServingError:

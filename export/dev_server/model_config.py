@@ -107,7 +107,7 @@ def from_proto(config: model_server_config_pb2.ModelServerConfig) -> dict[str, M
                 f"Expected model_platform of {each.name} to be tensorflow. "
                 f"Received: {each.model_platform or 'none'}."
             )
-        if not Path(each.base_path).is_absolute():
+        if not Path(each.base_path).is_absolute() or "\0" in each.base_path:
             raise ExportError(
                 f"Expected model {each.name} to have an absolute path. "
                 f"Received: {each.base_path or 'none'}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -170,7 +171,7 @@ class Models:
 
     def _update(self, name: str, config: ModelConfig) -> list[ServingError]:
         """Loads and frees versions of one model; returns what is wrong with it."""
-        if not config.base_path.is_dir():
+        if not os.path.isdir(config.base_path):  # False, too, for a name that is too long
             problem = ServingError(
                 "NOT_FOUND", f"Could not find base path {config.base_path} for servable {name}"
             )

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.dev_server import inference
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.session import Runner, Session
-from export.dev_server.tensor_protos import dtype_of, to_array, type_name
+from export.dev_server.tensor_protos import check_rank, dtype_of, to_array, type_name
 from export.errors import ServingError
 from export.layout import DEFAULT_SIGNATURE
 from export.warmup import read_warmup
@@ -106,6 +106,7 @@ class Servable:
         feeds = [(definition.inputs[name], inputs[name]) for name in sorted(definition.inputs)]
         for index, (info, array) in enumerate(feeds):
             _check_dtype(index, info, array)
+            check_rank(array.ndim)
         values = self._runner.run(
             [info.name for info, _ in feeds],
             [definition.outputs[name].name for name in wanted],
@@ -177,7 +178,8 @@ def _wanted_outputs(
             )
         if name in output_filter[:index]:
             raise ServingError("INVALID_ARGUMENT", f"duplicate output tensor alias: {name}")
-    return list(output_filter) or sorted(definition.outputs)
+    # Sorted, as the session remembers every order in which it was asked, for ever.
+    return sorted(output_filter or definition.outputs)
 
 
 def _check_dtype(index: int, info: meta_graph_pb2.TensorInfo, array: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import os
 import signal
 import threading
@@ -30,9 +31,11 @@ from export.errors import ExportError
 
 # Requests that may wait or run at once over gRPC; more are answered RESOURCE_EXHAUSTED.
 MAX_REQUESTS = 256
+_MAX_CONNECTIONS = 400
 _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # as much as a message can hold
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
     ("grpc.so_reuseport", 0),  # a taken port is a mistake, not a second server on the same port
 )
 
@@ -192,6 +195,8 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
     signals.
     """
     server = DevServer(base_path, **options)
+    # What a client sent wrong is for the client to hear: no traceback for each such message.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())

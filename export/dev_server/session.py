@@ -124,6 +124,9 @@ def _serving_errors() -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         raise ServingError(CODES[error.error_code], error.message) from error
+    except UnicodeDecodeError as error:  # the message of an error, which quotes what it was fed
+        message = error.object.decode("utf-8", "backslashreplace")
+        raise ServingError("INVALID_ARGUMENT", message) from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from export.dev_server import http_server
+from export.dev_server import http_bodies
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_head_has_no_body(connection):
 
 
 def test_a_body_too_large_is_refused_and_the_server_lives(ask, monkeypatch):
-    monkeypatch.setattr(http_server, "MAX_BODY", 1000)
+    monkeypatch.setattr(http_bodies, "MAX_BODY", 1000)
     code, answer = ask("POST", f"{HALF}:predict", b" " * 300_000)
     assert code == 413
     words = "The body of a request must not exceed 1000 bytes. Received: 300000 bytes."

@@ -1,0 +1,1 @@
+"""Requests that no good client sends, and what a server may answer to them."""
