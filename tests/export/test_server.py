@@ -1,16 +1,26 @@
 import shutil
 import socket
+import subprocess
 import threading
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from export import Client, DevServer, ExportError, ServingError, write
+from export import Client, DevServer, ExportError, ServingError, Signature, write
+from export.dev_server.batching_parameters import Parameters
 from export.dev_server.model_config import ModelConfig, discover
 from export.dev_server.servable import Servable
+from export.dev_server.text_protos import SSLConfig
 from export.layout import versions
-from tests.export.conftest import half_signature
+from tests.export.conftest import half_signature, spec
 
 
 @pytest.fixture
@@ -180,3 +190,136 @@ def test_a_servable_answers_many_threads(model):
         for thread in threads:
             thread.join()
     assert answers == {number: [number / 2 + 2] * 50 for number in range(5)}
+
+
+def test_no_request_fails_while_versions_come_and_go(model):
+    seen, errors, done = set(), [], threading.Event()
+
+    def ask(protocol, port):
+        with Client(f"127.0.0.1:{port}", "half", protocol=protocol, retries=0) as client:
+            while not done.is_set():
+                try:
+                    assert client.predict({"x": [2.0]})["y"] == [3.0]
+                    seen.add(client.status()[0].version)
+                except (ServingError, AssertionError) as error:
+                    errors.append(error)
+
+    with serve(model, poll_seconds=0.05) as server:
+        ports = [("grpc", server.grpc_port), ("rest", server.rest_port)]
+        threads = [threading.Thread(target=ask, args=each) for each in ports]
+        for thread in threads:
+            thread.start()
+        for number in (8, 9):
+            write(model, {"serving_default": half_signature()})
+            wait_for(lambda number=number: number in seen)
+        (model / "10").mkdir()  # a version that never loads
+        wait_for(lambda: 10 in seen)
+        shutil.rmtree(model / "8")
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+def wait_for(happened, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_health(model):
+    with serve(model) as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "PredictionService", "ModelService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="other"))
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_deadline_ends_a_run(tmp_path):
+    def count(x):
+        start = (tf.constant(0), x)
+        more = lambda i, _: i < 10**9  # noqa: E731
+        return {"y": tf.while_loop(more, lambda i, y: (i + 1, y + 1.0), start)[1]}
+
+    write(tmp_path / "slow", {"serving_default": Signature(count, {"x": spec(tf.float32)})})
+    with serve(tmp_path, rest_timeout=0.5) as server:
+        for protocol, port in (("grpc", server.grpc_port), ("rest", server.rest_port)):
+            timeout = 0.5 if protocol == "grpc" else 60.0
+            where = f"127.0.0.1:{port}"
+            started = time.monotonic()
+            with Client(where, "slow", protocol=protocol, timeout=timeout) as client:
+                with pytest.raises(ServingError) as caught:
+                    client.predict({"x": [1.0]})
+            assert caught.value.code == "DEADLINE_EXCEEDED"
+            assert time.monotonic() - started < 30.0
+
+
+def test_requests_are_batched(model):
+    """Two clients that meet within the batch's time are one run."""
+    parameters = Parameters(batch_timeout_micros=1_000_000, max_batch_size=2)
+    with serve(model, batching=parameters) as server:
+        with Client(f"127.0.0.1:{server.grpc_port}", "half") as client:
+            started = time.monotonic()
+            with ThreadPoolExecutor(2) as pool:
+                found = list(pool.map(lambda x: client.predict({"x": [x]})["y"], (2.0, 4.0)))
+            assert [row.tolist() for row in found] == [[3.0], [4.0]]
+            assert time.monotonic() - started < 0.9  # a batch that is full does not wait
+            with pytest.raises(ServingError, match="Task size 3 is larger"):
+                client.predict({"x": [1.0, 2.0, 3.0]})
+
+
+def test_a_reload_of_the_config(model):
+    request = model_management_pb2.ReloadConfigRequest()
+    each = request.config.model_config_list.config.add(
+        name="other", base_path=str(model), model_platform="tensorflow"
+    )
+    each.version_labels["stable"] = 7
+    with serve(model.parent, poll_seconds=0) as server:
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = model_service_pb2_grpc.ModelServiceStub(channel)
+            assert stub.HandleReloadConfigRequest(request).status.error_code == 0
+            assert server.models == ("other",)
+            each.base_path = "/"
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.HandleReloadConfigRequest(request)
+            assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+            each.base_path = "here"
+            with pytest.raises(grpc.RpcError, match="an absolute path"):
+                stub.HandleReloadConfigRequest(request)
+        assert server.models == ("other",)
+
+
+def test_tls(model, tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        + ["-keyout", key, "-out", certificate, "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost"],
+        check=True,
+        capture_output=True,
+    )
+    message = SSLConfig(server_key=key.read_text(), server_cert=certificate.read_text())
+    (tmp_path / "ssl.config").write_text(text_format.MessageToString(message))
+    with serve(model, ssl_config_file=tmp_path / "ssl.config", host="localhost") as server:
+        where = f"https://localhost:{server.grpc_port}"
+        with Client(where, "half", root_certificates=certificate) as client:
+            assert client.predict({"x": [2.0]})["y"] == [3.0]
+
+
+def test_a_config_of_tls_without_a_key(model, tmp_path):
+    (tmp_path / "ssl.config").write_text('server_cert: "x"')
+    with pytest.raises(ExportError, match="expected server_key and server_cert"):
+        serve(model, ssl_config_file=tmp_path / "ssl.config").start()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"base_path": "a", "model_config_file": "b"}])
+def test_a_server_has_a_folder_or_a_config(arguments):
+    with pytest.raises(ExportError, match="either a folder of models or a model config file"):
+        DevServer(**arguments)
