@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from applications.training import console
 from export import Client
 
 FOLDER = Path("demo")
@@ -28,7 +27,6 @@ QUESTIONS = ("3. November 2026", "le 14 juillet 1989", "Friday, May 8, 2009", "2
 def main() -> int:
     """Runs all stages; returns the exit status of the first that failed, or 0."""
     started = time.monotonic()
-    console.import_tensorflow_quietly()  # the gRPC client needs it
     shutil.rmtree(FOLDER, ignore_errors=True)
     try:
         command("train", "translation", "--preset", "dates", "--run-dir", str(RUN))
