@@ -200,11 +200,21 @@ def _export(arguments: list[str]) -> None:
     given = flags.parse(_export_flags(task), f"export {folder}", arguments[1:])
     trained = _open(folder)
     import export
+    from applications.training import model_card
 
     exported = task.signatures(trained.model, trained.facts, trained.config, given.options)
     base = given.to / given.name
     try:
-        written = export.write(base, exported.signatures, resources=exported.resources)
+        written = export.write(
+            base,
+            exported.signatures,
+            resources=exported.resources,
+            assets={
+                model_card.FILE: lambda version: model_card.write(
+                    trained, given.name, export.describe(version)
+                ).encode()
+            },
+        )
     except export.ExportError as error:
         raise UserError(str(error)) from error
     console.say(f"written: {written}")

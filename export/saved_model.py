@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import keras
@@ -20,13 +20,15 @@ from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, versions
 from export.signatures import Signature, check_name
 from export.warmup import write_warmup
 
+Asset = Path | bytes | Callable[[Path], bytes]
+
 
 def write(
     base: str | os.PathLike[str],
     signatures: Mapping[str, Signature],
     *,
     resources: Sequence[object] = (),
-    assets: Mapping[str, Path | bytes] | None = None,
+    assets: Mapping[str, Asset] | None = None,
 ) -> Path:
     """Writes a SavedModel that stock TensorFlow Serving loads, as the next version below `base`.
 
@@ -39,7 +41,8 @@ def write(
         signatures: name -> `Signature`; `"serving_default"` must be one of them.
         resources: what the functions use and the SavedModel must hold: Keras layers and models,
             lookup tables, tokenizers, `tf.Module`s.
-        assets: files to put into `assets.extra/`: name -> path to copy or bytes to write.
+        assets: files to put into `assets.extra/`: name -> path to copy, bytes to write, or a
+            function that makes them of the folder that holds the SavedModel, such as a model card.
 
     Returns:
         The folder of the new version.
@@ -115,7 +118,7 @@ def _check_signatures(signatures: Mapping[str, Signature]) -> None:
             raise ValueError(f"`{name}` must be a Signature. Received: {signature!r}.")
 
 
-def _check_assets(assets: Mapping[str, Path | bytes]) -> dict[PurePosixPath, Path | bytes]:
+def _check_assets(assets: Mapping[str, Asset]) -> dict[PurePosixPath, Asset]:
     checked = {}
     for name, content in assets.items():
         path = PurePosixPath(name)
@@ -160,8 +163,9 @@ def _save(folder: Path, signatures: Mapping[str, Signature], resources: Sequence
         ) from error
 
 
-def _write_assets(folder: Path, assets: Mapping[PurePosixPath, Path | bytes]) -> None:
-    for name, content in assets.items():
+def _write_assets(folder: Path, assets: Mapping[PurePosixPath, Asset]) -> None:
+    for name, asset in assets.items():
+        content = asset(folder) if callable(asset) else asset
         path = folder / WARMUP_FILE.parent / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())

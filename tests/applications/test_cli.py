@@ -173,21 +173,26 @@ def test_predict_answers_each_line(command, refuse, finished, monkeypatch):
 
 
 def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp_path, monkeypatch):
-    calls = []
+    calls, cards = [], {}
 
-    def write(base, signatures, *, resources=()):
+    def write(base, signatures, *, resources=(), assets):
         calls.append((base, signatures, len(resources)))
+        cards.update({name: make(base / "1").decode() for name, make in assets.items()})
         return base / "1"
 
     def serve_forever(directory, *, host, grpc_port, rest_port):
         calls.append((directory, host, grpc_port, rest_port))
 
-    fake = types.SimpleNamespace(write=write, serve_forever=serve_forever)
+    fake = types.SimpleNamespace(
+        write=write, serve_forever=serve_forever, describe=lambda version: f"Served: {version}"
+    )
     monkeypatch.setitem(sys.modules, "export", fake)
     status, out, err = command("export", finished, "--to", tmp_path / "m", "--scale", "2")
     base = tmp_path / "m" / "tiny"
     assert (status, err) == (0, "")
     assert calls == [(base, {"serving_default": ("signature", 2.0)}, 1)]
+    assert f"\nServed: {base / '1'}\n" in cards["README.md"]
+    assert "\n| `mse` | " in cards["README.md"] and "\n# tiny\n" in cards["README.md"]
     assert f"written: {base / '1'}\n" in out and f"keras-attention serve {tmp_path / 'm'}\n" in out
     assert f"-v {base}:/models/tiny -e MODEL_NAME=tiny tensorflow/serving\n" in out
     assert command("serve", tmp_path, "--rest-port", "0")[0] == 0
