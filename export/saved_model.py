@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from export.dev_server.servable import Servable
 from export.graph import compiled_functions, read_meta_graph
-from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, versions
+from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, are_batch_sizes, versions
 from export.signatures import Signature, check_name
 from export.warmup import write_warmup
 
@@ -29,6 +29,7 @@ def write(
     *,
     resources: Sequence[object] = (),
     assets: Mapping[str, Asset] | None = None,
+    batch_sizes: Sequence[int] = (),
 ) -> Path:
     """Writes a SavedModel that stock TensorFlow Serving loads, as the next version below `base`.
 
@@ -44,6 +45,11 @@ def write(
         assets: files to put into `assets.extra/`: name -> path to copy, bytes to write, or a
             function that makes them of the folder that holds the SavedModel, such as a model card.
 
+        batch_sizes: what the warm-up records cover beside the examples as they are: of each
+            example of a single row, batches of these sizes, all of that row. They should be the
+            sizes that the server rounds up to (see `write_server_config`), as each may be slow when
+            it is met first. All records are run here, and whenever a server loads the version.
+
     Returns:
         The folder of the new version.
 
@@ -53,12 +59,14 @@ def write(
     """
     base = Path(base)
     _check_signatures(signatures)
+    if not are_batch_sizes(batch_sizes):
+        raise ValueError(f"`batch_sizes` must rise from at least 1. Received: {batch_sizes!r}.")
     extra = _check_assets(assets or {})
     with _temporary_folder(base) as temporary:
         folder = temporary / "version"  # made by TensorFlow, so with the umask's own permissions
         _save(folder, signatures, resources)
         _write_assets(folder, extra)
-        write_warmup(folder, signatures)
+        write_warmup(folder, signatures, batch_sizes)
         _check_saved(folder)
         _flush(folder)
         return _publish(folder, base)

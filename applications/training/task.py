@@ -91,10 +91,11 @@ class Task(ABC, Generic[C]):
 
     def source(self, config: C) -> Source:
         """What a model was trained on."""
-        name = getattr(config, "data", None) or getattr(config, "problem", self.name)
+        name: str = getattr(config, "data", getattr(config, "problem", self.name))
         if name in self.sources:
             return self.sources[name]
-        return Source(name, f"TensorFlow Datasets' {name[5:]}" if name[:5] == "tfds:" else name)
+        named = name.removeprefix("tfds:")
+        return Source(name, named if named == name else f"TensorFlow Datasets' {named}")
 
     def save_facts(self, facts: Any, folder: Path) -> None:
         """Writes `facts` into the empty `folder`."""

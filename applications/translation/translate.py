@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from applications.training import text
+from applications.training.lengths import ladder
 from applications.training.task import Exported
 from applications.translation.config import TranslationExport
 from applications.translation.data import Facts
@@ -125,16 +126,29 @@ def signatures(model: Translator, facts: Facts, options: TranslationExport) -> E
     signature = Signature(
         lambda sentences: translate(sentences),
         inputs={"sentences": tf.TensorSpec((None,), tf.string)},
-        examples=[{"sentences": sentences} for sentences in _examples(facts.source)],
+        examples=[{"sentences": sentences} for sentences in _examples(facts, options)],
     )
     return Exported({"serving_default": signature}, resources=[translate])
 
 
-def _examples(tokenizer: text.Tokenizer) -> Iterator[list[str]]:
-    """Requests to warm a server up with: one sentence, an empty one, and a batch of all lengths."""
+def _examples(facts: Facts, options: TranslationExport) -> Iterator[list[str]]:
+    """Requests to warm a server up with: a sentence of each length, empty ones, and a mixture."""
+    tokenizer = facts.source
+    token = _steady(tokenizer)
+    for length in ladder(options.max_length):
+        yield _decoded(tokenizer, [token] * length)
+    yield ["", ""]
     first = len(text.SPECIAL)
-    rows = [[first + i % (tokenizer.size - first) for i in range(n)] for n in (5, 10, 20, 40)]
-    sentences = [tokenizer.decode(tf.constant([row])).numpy()[0].decode("utf-8") for row in rows]
-    yield sentences[:1]
-    yield [""]
-    yield sentences * 8
+    rows = ([first + i % (tokenizer.size - first) for i in range(n)] for n in (5, 10, 20))
+    yield [*(sentence for row in rows for sentence in _decoded(tokenizer, row)), ""]
+
+
+def _steady(tokenizer: text.Tokenizer) -> int:
+    """The first token that, written several times, is read as so many; else the first one."""
+    ids = tf.range(len(text.SPECIAL), tokenizer.size)
+    found = tokenizer.encode(tokenizer.decode(tf.tile(ids[:, None], (1, 8)))).row_lengths() == 8
+    return int(ids[tf.argmax(found)])
+
+
+def _decoded(tokenizer: text.Tokenizer, row: list[int]) -> list[str]:
+    return [tokenizer.decode(tf.constant([row])).numpy()[0].decode("utf-8")]
