@@ -20,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from applications.training import config, console, flags, memory
 from applications.training.errors import DataError, UserError
 from applications.training.task import Task
+from export.layout import BATCH_SIZES, are_batch_sizes
 
 if TYPE_CHECKING:
     from applications.training.run import Trained
@@ -198,13 +199,27 @@ def _export(arguments: list[str]) -> None:
     folder = Path(arguments[0])
     task = _task(config.read_task(folder / "config.json"))
     given = flags.parse(_export_flags(task), f"export {folder}", arguments[1:])
+    if not given.batch_sizes or not are_batch_sizes(given.batch_sizes):
+        received = " ".join(map(str, given.batch_sizes))
+        raise UserError(f"--batch-sizes must rise from at least 1. Received: {received}")
     trained = _open(folder)
     import export
+    from applications.training import model_card
 
     exported = task.signatures(trained.model, trained.facts, trained.config, given.options)
     base = given.to / given.name
     try:
-        written = export.write(base, exported.signatures, resources=exported.resources)
+        written = export.write(
+            base,
+            exported.signatures,
+            resources=exported.resources,
+            assets={
+                model_card.FILE: lambda version: model_card.write(
+                    trained, given.name, export.describe(version)
+                ).encode()
+            },
+            batch_sizes=given.batch_sizes,
+        )
     except export.ExportError as error:
         raise UserError(str(error)) from error
     console.say(f"written: {written}")
@@ -219,9 +234,14 @@ def _export_flags(task: Task[Any]) -> type[Any]:
     """A dataclass of the flags of `export RUN`."""
     about_to = tyro.conf.arg(help="Folder of exported models; written is DIR/NAME/<version>/.")
     about_name = tyro.conf.arg(help="Name the model is served under.")
+    about_sizes = tyro.conf.arg(
+        help="Batches that the server will round up to; it is warmed up with each, whenever it "
+        "loads the model."
+    )
     fields: list[tuple[str, Any, Any]] = [
         ("to", Annotated[Path, about_to], dataclasses.MISSING),
         ("name", Annotated[str, about_name], task.name),
+        ("batch_sizes", Annotated[tuple[int, ...], about_sizes], BATCH_SIZES),
         ("options", Annotated[task.export_options, tyro.conf.arg(name="")], task.export_options()),
     ]
     return flags.make(f"Write a SavedModel of a finished run: {task.name}.", fields)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from export.dev_server.server import DevServer, serve_forever
     from export.errors import ExportError, ServingError
     from export.linter import Finding, lint
+    from export.model_card import describe
     from export.saved_model import check_parity, write
     from export.server_config import write_server_config
     from export.signatures import Signature
@@ -26,6 +27,7 @@ __all__ = [
     "ServingError",
     "Signature",
     "check_parity",
+    "describe",
     "lint",
     "serve_forever",
     "write",
@@ -40,6 +42,7 @@ _HOMES = {
     "ServingError": "export.errors",
     "Signature": "export.signatures",
     "check_parity": "export.saved_model",
+    "describe": "export.model_card",
     "lint": "export.linter",
     "serve_forever": "export.dev_server.server",
     "write": "export.saved_model",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from export.errors import ExportError
+from export.layout import BATCH_SIZES, newest_version
 
 if TYPE_CHECKING:
     from export.client import Client
@@ -84,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
     config = commands.add_parser("config", help="write what TensorFlow Serving is started with")
     config.add_argument("directory", help="folder of exported models; written is DIR/serving/")
-    config.add_argument(
-        "--batch-sizes", type=int, nargs="+", default=(1, 2, 4, 8, 16, 32), metavar="SIZE"
-    )
+    config.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, metavar="SIZE")
     config.add_argument("--batch-timeout-micros", type=int, default=5000, metavar="MICROSECONDS")
     config.add_argument(
         "--pad-variable-length-inputs",
@@ -154,7 +153,6 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _lint(options: argparse.Namespace) -> int:
-    from export.layout import newest_version
     from export.linter import lint
 
     folder = Path(options.directory)

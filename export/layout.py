@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 # What is asked where no signature is named.
@@ -9,7 +10,14 @@ DEFAULT_SIGNATURE = "serving_default"
 # Where a server looks for warm-up records, below the folder of a version; the most it replays.
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
+# The sizes that a server which batches requests rounds up to, unless it is told others.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _INT64_MAX = 2**63 - 1
+
+
+def are_batch_sizes(sizes: Sequence[int]) -> bool:
+    """Whether they rise from 1 or more, as a server wants them."""
+    return list(sizes) == sorted({size for size in sizes if size >= 1})
 
 
 def versions(base: Path) -> dict[int, Path]:

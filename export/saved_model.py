@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import keras
@@ -16,9 +16,11 @@ import tensorflow as tf
 
 from export.dev_server.servable import Servable
 from export.graph import compiled_functions, read_meta_graph
-from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, versions
+from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, are_batch_sizes, versions
 from export.signatures import Signature, check_name
 from export.warmup import write_warmup
+
+Asset = Path | bytes | Callable[[Path], bytes]
 
 
 def write(
@@ -26,7 +28,8 @@ def write(
     signatures: Mapping[str, Signature],
     *,
     resources: Sequence[object] = (),
-    assets: Mapping[str, Path | bytes] | None = None,
+    assets: Mapping[str, Asset] | None = None,
+    batch_sizes: Sequence[int] = (),
 ) -> Path:
     """Writes a SavedModel that stock TensorFlow Serving loads, as the next version below `base`.
 
@@ -39,7 +42,13 @@ def write(
         signatures: name -> `Signature`; `"serving_default"` must be one of them.
         resources: what the functions use and the SavedModel must hold: Keras layers and models,
             lookup tables, tokenizers, `tf.Module`s.
-        assets: files to put into `assets.extra/`: name -> path to copy or bytes to write.
+        assets: files to put into `assets.extra/`: name -> path to copy, bytes to write, or a
+            function that makes them of the folder that holds the SavedModel, such as a model card.
+
+        batch_sizes: what the warm-up records cover beside the examples as they are: of each
+            example of a single row, batches of these sizes, all of that row. They should be the
+            sizes that the server rounds up to (see `write_server_config`), as each may be slow when
+            it is met first. All records are run here, and whenever a server loads the version.
 
     Returns:
         The folder of the new version.
@@ -50,12 +59,14 @@ def write(
     """
     base = Path(base)
     _check_signatures(signatures)
+    if not are_batch_sizes(batch_sizes):
+        raise ValueError(f"`batch_sizes` must rise from at least 1. Received: {batch_sizes!r}.")
     extra = _check_assets(assets or {})
     with _temporary_folder(base) as temporary:
         folder = temporary / "version"  # made by TensorFlow, so with the umask's own permissions
         _save(folder, signatures, resources)
         _write_assets(folder, extra)
-        write_warmup(folder, signatures)
+        write_warmup(folder, signatures, batch_sizes)
         _check_saved(folder)
         _flush(folder)
         return _publish(folder, base)
@@ -115,7 +126,7 @@ def _check_signatures(signatures: Mapping[str, Signature]) -> None:
             raise ValueError(f"`{name}` must be a Signature. Received: {signature!r}.")
 
 
-def _check_assets(assets: Mapping[str, Path | bytes]) -> dict[PurePosixPath, Path | bytes]:
+def _check_assets(assets: Mapping[str, Asset]) -> dict[PurePosixPath, Asset]:
     checked = {}
     for name, content in assets.items():
         path = PurePosixPath(name)
@@ -160,8 +171,9 @@ def _save(folder: Path, signatures: Mapping[str, Signature], resources: Sequence
         ) from error
 
 
-def _write_assets(folder: Path, assets: Mapping[PurePosixPath, Path | bytes]) -> None:
-    for name, content in assets.items():
+def _write_assets(folder: Path, assets: Mapping[PurePosixPath, Asset]) -> None:
+    for name, asset in assets.items():
+        content = asset(folder) if callable(asset) else asset
         path = folder / WARMUP_FILE.parent / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())

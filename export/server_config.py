@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import ExportError
-from export.layout import models
+from export.layout import BATCH_SIZES, are_batch_sizes, models
 
 AT = "/models"  # where the server finds the folder
 IMAGE = "tensorflow/serving:latest"
@@ -23,7 +23,7 @@ METRICS = "/monitoring/prometheus/metrics"
 def write_server_config(
     directory: str | os.PathLike[str],
     *,
-    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     batch_timeout_micros: int = 5000,
     pad_variable_length_inputs: bool = False,
     image: str = IMAGE,
@@ -61,7 +61,7 @@ def write_server_config(
     """
     folder = Path(directory)
     sizes = list(batch_sizes)
-    if not sizes or sizes != sorted(set(sizes)) or sizes[0] < 1:
+    if not sizes or not are_batch_sizes(sizes):
         raise ValueError(f"`batch_sizes` must rise from at least 1. Received: {batch_sizes!r}.")
     if batch_timeout_micros < 0:
         raise ValueError(

@@ -30,7 +30,8 @@ class Signature:
             write loops with `tf.while_loop`, or hand in a `tf.function` of your own.
         inputs: name -> `tf.TensorSpec`; the leading axis is the batch and must be `None`.
         examples: requests, each a dict name -> array or list. They become the warm-up
-            records of the SavedModel and are what `check_parity` compares on.
+            records of the SavedModel and are what `check_parity` compares on. Of those of a single
+            row `write` makes records of whole batches too.
 
     Example:
 

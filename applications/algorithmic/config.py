@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 VECTORS = ("copy", "repeat_copy", "associative_recall", "priority_sort")
 LANGUAGES = ("anbn", "anbncn", "anbncndn", "anb2n", "anbmcnm", "memorization")
@@ -165,3 +165,9 @@ def _presets() -> dict[str, AlgorithmicConfig]:
 
 
 PRESETS = _presets()
+
+SOURCES = {
+    name: Source(name, f"sequences made up by this program, of {name}", "none needed")
+    for name in (*VECTORS, *LANGUAGES)
+}
+"""What `--problem` names."""

@@ -13,6 +13,7 @@ from applications.algorithmic.languages import SMALLEST
 from applications.algorithmic.model import Machine, rounded
 from applications.algorithmic.problems import LANGUAGES, VECTORS
 from applications.algorithmic.sequences import Sequences
+from applications.training.lengths import ladder
 from applications.training.task import Exported
 from export import Signature
 from keras_attention import NTMCell, StackCell
@@ -109,19 +110,23 @@ def signatures(machine: Machine, facts: Facts, config: AlgorithmicConfig) -> Exp
     rng = np.random.default_rng(0)
     if facts.alphabet:
         language = LANGUAGES[config.problem]
-        symbols, _ = language.words(np.array([SMALLEST, SMALLEST + 1]), rng)
-        word = "".join(language.alphabet[symbol] for symbol in symbols)
+        sizes = (np.array([size]) for size in ladder(config.max_size, SMALLEST))
+        words = [
+            "".join(language.alphabet[symbol] for symbol in language.words(size, rng)[0])
+            for size in sizes
+        ]
         signature = Signature(
             lambda text: solve.text(text),
             inputs={"text": TEXT},
-            examples=[{"text": [word] * count} for count in (1, 32)],
+            examples=[*({"text": [word]} for word in words), {"text": [*words[:2], ""]}],
         )
         return Exported({"serving_default": signature}, resources=[solve])
     problem = VECTORS[config.problem]
+    known = problem.sizes(config.max_size)
+    rungs = (known[(known == rung).all(axis=1)] for rung in ladder(config.max_size))
     examples = []
-    for count in (1, 32):
-        sizes = np.repeat(problem.sizes(config.max_size)[:1], count, axis=0)
-        drawn = problem.draw(sizes, int(problem.steps(sizes).max()), rng)
+    for rows in (*filter(len, rungs), np.resize(known, (3, known.shape[1]))):
+        drawn = problem.draw(rows, int(problem.steps(rows).max()), rng)
         examples.append({"sequence": drawn.inputs, "lengths": drawn.lengths})
     signature = Signature(
         lambda sequence, lengths: solve.vectors(sequence, lengths),

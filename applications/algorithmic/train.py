@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from applications.algorithmic.config import PRESETS, AlgorithmicConfig, AlgorithmicExport
+from applications.algorithmic.config import PRESETS, SOURCES, AlgorithmicConfig, AlgorithmicExport
 from applications.training.errors import DataError
 from applications.training.task import Task
 
@@ -12,6 +12,7 @@ class AlgorithmicTask(Task[AlgorithmicConfig]):
 
     name = "algorithmic"
     presets = PRESETS
+    sources = SOURCES
     export_options = AlgorithmicExport
 
     def callbacks(self, config, datasets):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 # What there is to set of hard attention alone, and its defaults.
 HARD_ONLY = {"baseline": "learned", "samples": 1, "semi_sampling": 0.5, "entropy_bonus": 0.0}
@@ -163,3 +163,12 @@ PRESETS = {
         length_penalty=0.7,
     ),
 }
+
+SOURCES = {
+    "scenes": Source(
+        "scenes", "made-up scenes of the handwritten digits of scikit-learn", "CC-BY-4.0"
+    ),
+    "coco": Source("coco", "COCO", "CC-BY-4.0 of the captions; every photograph has its own"),
+    "flickr8k": Source("flickr8k", "Flickr8k", "non-commercial research and education only"),
+}
+"""What `--data` names."""

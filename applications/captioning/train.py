@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from applications.captioning.config import PRESETS, CaptioningConfig, CaptioningExport
+from applications.captioning.config import PRESETS, SOURCES, CaptioningConfig, CaptioningExport
 from applications.training.task import Task
 
 
@@ -13,6 +13,8 @@ class CaptioningTask(Task[CaptioningConfig]):
 
     name = "captioning"
     presets = PRESETS
+    sources = SOURCES
+    pipeline_tag = "image-to-text"
     monitor = "val_cider_d"
     monitor_mode = "max"
     export_options = CaptioningExport

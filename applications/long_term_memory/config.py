@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 SHORTEST = 22  # below it the two marks may fall on one step
 
@@ -95,3 +95,9 @@ PRESETS = {
     "order": _preset("order", problem="order", epochs=5),  # that it cannot solve
     "order_positions": _preset("order_positions", problem="order", positions=True, epochs=20),
 }
+
+SOURCES = {
+    name: Source(name, f"sequences made up by this program, of {name}", "none needed")
+    for name in ("addition", "multiplication", "order")
+}
+"""What `--problem` names."""

@@ -12,6 +12,7 @@ from applications.long_term_memory.config import SHORTEST, LongTermMemoryConfig
 from applications.long_term_memory.data import Facts
 from applications.long_term_memory.model import LongTermMemory, Recalled
 from applications.long_term_memory.problems import Sequences
+from applications.training.lengths import ladder
 from applications.training.task import Exported
 from export import Signature
 
@@ -75,9 +76,10 @@ def signatures(model: LongTermMemory, facts: Facts, config: LongTermMemoryConfig
     """What a server offers: sequences in, and all that `Recall` returns out."""
     recall = Recall(model, facts)
     rng = np.random.default_rng(0)
+    rows = [[length] for length in ladder(facts.max_length, SHORTEST)]
     examples = [
-        problems.draw(config.problem, np.full(count, SHORTEST), SHORTEST, rng).inputs
-        for count in (1, 32)
+        problems.draw(config.problem, np.array(row), max(row), rng).inputs
+        for row in (*rows, [SHORTEST, SHORTEST + 1, SHORTEST + 3])
     ]
     signature = Signature(
         lambda sequence, lengths: recall(sequence, lengths),

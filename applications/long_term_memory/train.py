@@ -7,6 +7,7 @@ import math
 
 from applications.long_term_memory.config import (
     PRESETS,
+    SOURCES,
     LongTermMemoryConfig,
     LongTermMemoryExport,
 )
@@ -19,6 +20,7 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
 
     name = "long_term_memory"
     presets = PRESETS
+    sources = SOURCES
     monitor = "val_accuracy"
     monitor_mode = "max"
     export_options = LongTermMemoryExport

@@ -110,8 +110,8 @@ def signatures(model: MemoryNetwork, facts: Facts, options: QuestionAnsweringExp
         lambda story, question: answer(story, question),
         inputs={"story": strings, "question": strings},
         examples=[
-            {"story": [story] * count, "question": [facts.question] * count}
-            for story, count in ((facts.story, 1), ("", 1), (facts.story, 32))
+            {"story": stories, "question": [facts.question] * len(stories)}
+            for stories in ([facts.story], [facts.story, "", ""])
         ],
     )
     return Exported({"serving_default": signature}, resources=[answer])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 STORY_TASKS = (1, 2, 3, 6, 15)
 BABI_TASKS = tuple(range(1, 21))
@@ -165,3 +165,9 @@ PRESETS = {
         halve_every=25,
     ),
 }
+
+SOURCES = {
+    "stories": Source("stories", "stories made up by this program", "none needed"),
+    "babi": Source("babi", "the bAbI tasks", "CC-BY-3.0"),
+}
+"""What `--data` names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from applications.question_answering.config import (
     PRESETS,
+    SOURCES,
     QuestionAnsweringConfig,
     QuestionAnsweringExport,
 )
@@ -16,6 +17,8 @@ class QuestionAnsweringTask(Task[QuestionAnsweringConfig]):
 
     name = "question_answering"
     presets = PRESETS
+    sources = SOURCES
+    pipeline_tag = "question-answering"
     monitor = "train_error"
     monitor_mode = "min"
     export_options = QuestionAnsweringExport

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +11,9 @@ import tensorflow as tf
 
 from applications.reading.config import ReadingExport
 from applications.reading.data import Facts
-from applications.reading.encoding import PAD, Encoded
+from applications.reading.encoding import PAD, Encoded, words
 from applications.reading.model import Reader
+from applications.training.lengths import ladder
 from applications.training.task import Exported
 from export import Signature
 
@@ -101,8 +104,17 @@ def signatures(model: Reader, facts: Facts, options: ReadingExport) -> Exported:
         lambda passage, query: answer(passage, query),
         inputs={"passage": strings, "query": strings},
         examples=[
-            {"passage": [passage] * count, "query": [facts.query] * count}
-            for passage, count in ((facts.passage, 1), ("", 1), (facts.passage, 32))
+            {"passage": passages, "query": [facts.query] * len(passages)}
+            for passages in _examples(facts)
         ],
     )
     return Exported({"serving_default": signature}, resources=[answer])
+
+
+def _examples(facts: Facts) -> Iterator[list[str]]:
+    """Passages to warm a server up with: one of each length, and a mixture with empty ones."""
+    found = words(tf.constant([facts.passage])).flat_values.numpy().tolist()
+    for length in ladder(facts.max_length):
+        cycle = itertools.islice(itertools.cycle(found), length)
+        yield [b" ".join(cycle).decode("utf-8")]
+    yield [facts.passage, "", ""]

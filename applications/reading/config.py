@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 GENERATED_ENTITIES = 6  # of a generated passage
 
@@ -136,3 +136,9 @@ PRESETS = {
         epochs=10,
     ),
 }
+
+SOURCES = {
+    "generated": Source("generated", "passages made up by this program", "none needed"),
+    "cbt": Source("cbt", "books of the Children's Book Test", "GFDL"),
+}
+"""What `--data` names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from applications.reading.config import PRESETS, ReadingConfig, ReadingExport
+from applications.reading.config import PRESETS, SOURCES, ReadingConfig, ReadingExport
 from applications.training.errors import DataError
 from applications.training.task import Task
 
@@ -12,6 +12,8 @@ class ReadingTask(Task[ReadingConfig]):
 
     name = "reading"
     presets = PRESETS
+    sources = SOURCES
+    pipeline_tag = "question-answering"
     monitor = "val_accuracy"
     monitor_mode = "max"
     export_options = ReadingExport

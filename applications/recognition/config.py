@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,9 @@ PRESETS = {
     "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4),
     "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2),
 }
+
+SOURCES = {
+    "digits": Source("digits", "the handwritten digits of scikit-learn", "CC-BY-4.0"),
+    "mnist": Source("mnist", "MNIST", "CC-BY-SA-3.0"),
+}
+"""What `--data` names."""

@@ -98,12 +98,12 @@ def signatures(recognizer: Recognizer, facts: Facts) -> Exported:
             "serving_default": Signature(
                 lambda images: recognize(images),
                 inputs={"images": tf.TensorSpec((None,), tf.string)},
-                examples=[{"images": [file]}, {"images": [file] * 32}],
+                examples=[{"images": [file] * count} for count in (1, 3)],
             ),
             "pixels": Signature(
                 lambda pixels: recognize.recognize(pixels),
                 inputs={"pixels": tf.TensorSpec((None, *facts.shape), tf.uint8)},
-                examples=[{"pixels": black[None]}, {"pixels": np.stack([black] * 32)}],
+                examples=[{"pixels": np.stack([black] * count)} for count in (1, 3)],
             ),
         },
         resources=[recognize],

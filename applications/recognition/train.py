@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from applications.recognition.config import PRESETS, RecognitionConfig
+from applications.recognition.config import PRESETS, SOURCES, RecognitionConfig
 from applications.training.errors import DataError
 from applications.training.task import Task
 
@@ -14,6 +14,8 @@ class RecognitionTask(Task[RecognitionConfig]):
 
     name = "recognition"
     presets = PRESETS
+    sources = SOURCES
+    pipeline_tag = "image-classification"
     monitor = "val_error"
     monitor_mode = "min"
 

@@ -37,6 +37,14 @@ class Datasets(NamedTuple):
     """The examples as people see them, where evaluation needs more than the batches hold."""
 
 
+class Source(NamedTuple):
+    """What a model was trained on, as its card tells it."""
+
+    name: str
+    about: str
+    licence: str | None = None
+
+
 class Exported(NamedTuple):
     """What `keras-attention export` writes: signatures, and what must live as long as they do."""
 
@@ -66,6 +74,10 @@ class Task(ABC, Generic[C]):
     """The entry of the training log by which the best weights are chosen."""
     monitor_mode: ClassVar[Literal["min", "max"]] = "min"
     """Whether a lower or a higher `monitor` is better."""
+    pipeline_tag: ClassVar[str | None] = None
+    """What Hugging Face calls such a task."""
+    sources: Mapping[str, Source] = {}
+    """What the run's setting `data`, or else `problem`, stands for."""
     export_options: type[ExportOptions] = ExportOptions
     """A frozen dataclass: its fields, all with defaults, are flags of `keras-attention export`."""
 
@@ -76,6 +88,14 @@ class Task(ABC, Generic[C]):
         `epoch` alone, or a resumed run would differ: see `applications.training.data.shuffled`.
         """
         return self._module("data").datasets(config, epoch)
+
+    def source(self, config: C) -> Source:
+        """What a model was trained on."""
+        name: str = getattr(config, "data", getattr(config, "problem", self.name))
+        if name in self.sources:
+            return self.sources[name]
+        named = name.removeprefix("tfds:")
+        return Source(name, named if named == name else f"TensorFlow Datasets' {named}")
 
     def save_facts(self, facts: Any, folder: Path) -> None:
         """Writes `facts` into the empty `folder`."""

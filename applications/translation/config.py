@@ -8,7 +8,7 @@ from typing import Literal
 
 from applications.training.config import TrainConfig
 from applications.training.errors import UserError
-from applications.training.task import ExportOptions
+from applications.training.task import ExportOptions, Source
 
 
 @dataclass(frozen=True)
@@ -136,3 +136,12 @@ PRESETS = {
         average=0.998,
     ),
 }
+
+SOURCES = {
+    "dates": Source(
+        "dates", "dates of 30 locales, made up in the patterns of the Unicode CLDR", "Unicode-3.0"
+    ),
+    "multi30k": Source("multi30k", "Multi30k, captions of photographs and their translations"),
+    "files": Source("files", "sentence pairs of its maker's own"),
+}
+"""What `--data` names."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from applications.training import text
+from applications.training.lengths import ladder
 from applications.training.task import Exported
 from applications.translation.config import TranslationExport
 from applications.translation.data import Facts
@@ -21,7 +22,8 @@ def signatures(model: Translator, facts: Facts, options: TranslationExport) -> E
     """Sentences to translations, tokens to tokens, annotations, and scores of translations."""
     translate = Translate(model, facts, options)
     parts = _Parts(translate)
-    examples = list(_examples(facts.source))
+    examples = list(_examples(facts, options))
+    mixed = examples[-1]
     ids = {
         "ids": tf.TensorSpec((None, None), tf.int32),
         "lengths": tf.TensorSpec((None,), tf.int32),
@@ -40,12 +42,12 @@ def signatures(model: Translator, facts: Facts, options: TranslationExport) -> E
             "encode": Signature(
                 parts.encode,
                 {"sentences": _STRINGS},
-                [{"sentences": sentences} for sentences in examples],
+                [{"sentences": mixed}],
             ),
             "score": Signature(
                 parts.score,
                 {"sentences": _STRINGS, "translations": _STRINGS},
-                [{"sentences": each, "translations": each} for each in examples],
+                [{"sentences": mixed, "translations": mixed}],
             ),
         },
         resources=[translate],
@@ -108,11 +110,24 @@ class _Parts:
         }
 
 
-def _examples(tokenizer: text.Tokenizer) -> Iterator[list[str]]:
-    """Requests to warm a server up with: one sentence, an empty one, and a batch of all lengths."""
+def _examples(facts: Facts, options: TranslationExport) -> Iterator[list[str]]:
+    """Requests to warm a server up with: a sentence of each length, empty ones, and a mixture."""
+    tokenizer = facts.source
+    token = _steady(tokenizer)
+    for length in ladder(options.max_length):
+        yield _decoded(tokenizer, [token] * length)
+    yield ["", ""]
     first = len(text.SPECIAL)
-    rows = [[first + i % (tokenizer.size - first) for i in range(n)] for n in (5, 10, 20, 40)]
-    sentences = [tokenizer.decode(tf.constant([row])).numpy()[0].decode("utf-8") for row in rows]
-    yield sentences[:1]
-    yield [""]
-    yield sentences * 8
+    rows = ([first + i % (tokenizer.size - first) for i in range(n)] for n in (5, 10, 20))
+    yield [*(sentence for row in rows for sentence in _decoded(tokenizer, row)), ""]
+
+
+def _steady(tokenizer: text.Tokenizer) -> int:
+    """The first token that, written several times, is read as so many; else the first one."""
+    ids = tf.range(len(text.SPECIAL), tokenizer.size)
+    found = tokenizer.encode(tokenizer.decode(tf.tile(ids[:, None], (1, 8)))).row_lengths() == 8
+    return int(ids[tf.argmax(found)])
+
+
+def _decoded(tokenizer: text.Tokenizer, row: list[int]) -> list[str]:
+    return [tokenizer.decode(tf.constant([row])).numpy()[0].decode("utf-8")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from applications.training.task import Task
-from applications.translation.config import PRESETS, TranslationConfig, TranslationExport
+from applications.translation.config import PRESETS, SOURCES, TranslationConfig, TranslationExport
 
 
 class TranslationTask(Task[TranslationConfig]):
@@ -11,6 +11,8 @@ class TranslationTask(Task[TranslationConfig]):
 
     name = "translation"
     presets = PRESETS
+    sources = SOURCES
+    pipeline_tag = "translation"
     monitor = "val_chrf"
     monitor_mode = "max"
     export_options = TranslationExport

@@ -173,25 +173,38 @@ def test_predict_answers_each_line(command, refuse, finished, monkeypatch):
 
 
 def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp_path, monkeypatch):
-    calls = []
+    calls, cards = [], {}
 
-    def write(base, signatures, *, resources=()):
-        calls.append((base, signatures, len(resources)))
+    def write(base, signatures, *, resources=(), assets, batch_sizes):
+        calls.append((base, signatures, len(resources), batch_sizes))
+        cards.update({name: make(base / "1").decode() for name, make in assets.items()})
         return base / "1"
 
     def serve_forever(directory, *, host, grpc_port, rest_port):
         calls.append((directory, host, grpc_port, rest_port))
 
-    fake = types.SimpleNamespace(write=write, serve_forever=serve_forever)
+    fake = types.SimpleNamespace(
+        write=write, serve_forever=serve_forever, describe=lambda version: f"Served: {version}"
+    )
     monkeypatch.setitem(sys.modules, "export", fake)
-    status, out, err = command("export", finished, "--to", tmp_path / "m", "--scale", "2")
+    status, out, err = command(
+        "export", finished, "--to", tmp_path / "m", "--scale", "2", "--batch-sizes", "1", "6"
+    )
     base = tmp_path / "m" / "tiny"
     assert (status, err) == (0, "")
-    assert calls == [(base, {"serving_default": ("signature", 2.0)}, 1)]
+    assert calls == [(base, {"serving_default": ("signature", 2.0)}, 1, (1, 6))]
+    assert f"\nServed: {base / '1'}\n" in cards["README.md"]
+    assert "\n| `mse` | " in cards["README.md"] and "\n# tiny\n" in cards["README.md"]
     assert f"written: {base / '1'}\n" in out and f"keras-attention serve {tmp_path / 'm'}\n" in out
     assert f"-v {base}:/models/tiny -e MODEL_NAME=tiny tensorflow/serving\n" in out
     assert command("serve", tmp_path, "--rest-port", "0")[0] == 0
     assert calls[1] == (tmp_path, "127.0.0.1", 8500, 0)
+
+
+@pytest.mark.parametrize("sizes", [["0"], ["4", "2"], ["-1", "3"]], ids=" ".join)
+def test_batch_sizes_must_rise(refuse, finished, tmp_path, sizes):
+    line = refuse("export", finished, "--to", tmp_path / "m", "--batch-sizes", *sizes)
+    assert f"--batch-sizes must rise from at least 1. Received: {' '.join(sizes)}\n" in line
 
 
 def test_an_unfinished_run_is_not_used(refuse, finished, tmp_path):

@@ -35,13 +35,18 @@ def test_a_version_is_readable_by_others_and_holds_assets(tmp_path):
     version = write(
         tmp_path / "m",
         {"serving_default": half_signature()},
-        assets={"card.txt": card, "facts/size.txt": b"2"},
+        assets={
+            "card.txt": card,
+            "facts/size.txt": b"2",
+            "made.txt": lambda folder: str(sorted(read_meta_graph(folder).signature_def)).encode(),
+        },
     )
     umask = os.umask(0)
     os.umask(umask)
     assert version.stat().st_mode & 0o777 == 0o777 & ~umask
     assert (version / "assets.extra/card.txt").read_text() == "half"
     assert (version / "assets.extra/facts/size.txt").read_bytes() == b"2"
+    assert "serving_default" in (version / "assets.extra/made.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "", "tf_serving_warmup_requests"])

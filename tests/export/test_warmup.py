@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import ExportError, ServingError, Signature, write
+from export import ExportError, ServingError, Signature, check_parity, write
 from export.dev_server.servable import Servable
 from export.layout import WARMUP_FILE
 from export.warmup import read_warmup, write_warmup
@@ -29,6 +29,31 @@ def test_records_are_the_examples_of_all_signatures(version):
     assert tf.make_ndarray(requests[0].inputs["x"]).tolist() == [2.0, 5.0]
     assert tf.make_ndarray(requests[1].inputs["word"]).tolist() == [b"no"]
     assert requests[1].inputs["count"].dtype == tf.int32.as_datatype_enum
+
+
+def test_a_single_row_is_asked_in_batches_too(tmp_path):
+    inputs = {"x": spec(tf.float32, None), "word": spec(tf.string)}
+    signature = Signature(
+        lambda x, word: {"y": x, "copy": word},
+        inputs,
+        [{"x": [[1.0, 2.0]], "word": ["a"]}, {"x": [[3.0], [4.0]], "word": ["b", "c"]}],
+    )
+    signatures = {"serving_default": signature, "half": half_signature()}
+    version = write(tmp_path / "m", signatures, batch_sizes=(1, 2, 5))
+    requests = [log.predict_log.request for log in read_warmup(version)]
+    assert [r.model_spec.signature_name for r in requests] == ["serving_default"] * 4 + ["half"]
+    rows = [tf.make_ndarray(r.inputs["x"]).tolist() for r in requests]
+    assert rows == [[[1, 2]], [[1, 2]] * 2, [[1, 2]] * 5, [[3], [4]], [2, 5]]
+    words = [tf.make_ndarray(r.inputs["word"]).tolist() for r in requests[:4]]
+    assert words == [[b"a"], [b"a"] * 2, [b"a"] * 5, [b"b", b"c"]]
+    check_parity(version, signatures)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1), (2, 1), (2, 2), (-1,)])
+def test_batch_sizes_must_rise(tmp_path, sizes):
+    with pytest.raises(ValueError, match="`batch_sizes` must rise from at least 1. Received: "):
+        write(tmp_path / "m", {"serving_default": half_signature()}, batch_sizes=sizes)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_example_makes_no_file(tmp_path):
@@ -85,6 +110,6 @@ def test_a_thousand_records_are_the_most(version):
 
 def test_more_than_a_thousand_examples_are_not_written(tmp_path):
     signature = Signature(half_plus_two, {"x": spec(tf.float32)}, [{"x": [1.0]}] * 501)
-    with pytest.raises(ValueError, match="at most 1000 warm-up records. Received: 1002 examples"):
+    with pytest.raises(ValueError, match="at most 1000 warm-up records. Received: 1002"):
         write_warmup(tmp_path, {"serving_default": signature, "other": signature})
     assert list(tmp_path.iterdir()) == []

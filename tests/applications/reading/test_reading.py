@@ -14,6 +14,7 @@ from applications.reading.answering import Answer
 from applications.reading.train import TASK
 from applications.training import run
 from export import Client, DevServer, check_parity
+from export.warmup import read_warmup
 from tests.applications.reading import book_files
 
 SMALL = ["--epochs", "2", "--units", "3", "--embedding-units", "4", "--batch-size", "8"]
@@ -110,6 +111,20 @@ def test_export_and_keras_agree_on_the_warm_up_requests(loaded, exported):
     options = type(TASK).export_options(num_answers=2)
     signatures = TASK.signatures(loaded.model, loaded.facts, loaded.config, options).signatures
     check_parity(exported / "reading" / "1", signatures)
+
+
+def test_warm_up_covers_lengths_and_batches(loaded, exported):
+    encoder = loaded.facts.encoder()
+    shapes = []
+    for log in read_warmup(exported / "reading" / "1"):
+        passages, queries = (
+            tf.constant(tf.make_ndarray(log.predict_log.request.inputs[name]))
+            for name in ("passage", "query")
+        )
+        shapes.append(tuple(encoder(passages, queries).passage.shape))
+    lengths, sizes = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1000), (1, 2, 4, 8, 16, 32)
+    assert shapes[:-1] == [(size, length) for length in lengths for size in sizes]
+    assert shapes[-1][0] == 3 and len(shapes) <= 64
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])

@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 
 from applications import cli
-from applications.training import run
+from applications.training import run, text
 from applications.translation.config import TranslationExport
+from applications.translation.data import Facts
+from applications.translation.served import _examples
 from applications.translation.train import TASK
 from applications.translation.translate import Translate
 from export import Client, DevServer, ServingError, check_parity
+from export.warmup import read_warmup
 
 AWKWARD = [
     b"",
@@ -146,6 +149,32 @@ def test_export_and_keras_agree_on_the_warm_up_requests(trained, exported):
     check_parity(exported / "translation" / "1", signatures)
 
 
+def test_warm_up_covers_lengths_and_batches(trained, exported):
+    requests = [log.predict_log.request for log in read_warmup(exported / "translation" / "1")]
+    asked = [tf.make_ndarray(request.inputs["sentences"]) for request in requests]
+    source = run.load(TASK, trained).facts.source
+    shapes = [
+        (len(rows), int(source.encode(tf.constant(rows)).row_lengths()[0]))
+        for rows in asked
+        if len(set(rows)) == 1
+    ]
+    lengths, sizes = (1, 2, 4, 8, 16, 20), (1, 2, 4, 8, 16, 32)
+    assert shapes == [*((size, length) for length in lengths for size in sizes), (2, 0)]
+    assert len(asked) == 38 and sorted(map(len, asked[-1])) == [0, 5, 10, 20]
+
+
+@pytest.mark.parametrize("kind", ["words", "subwords"])
+def test_a_sentence_of_so_many_tokens_is_read_as_so_many(kind):
+    if kind == "subwords":
+        pytest.importorskip("tensorflow_text", reason="subwords need tensorflow-text")
+    tokenizer = text.train(kind, ["(a dog, runs)", "two dogs", "the cat's"] * 9, 40, False)
+    facts = Facts(tokenizer, tokenizer)
+    *single, empty, mixed = _examples(facts, TranslationExport(max_length=60))
+    read = [tokenizer.encode(tf.constant(each)).row_lengths().numpy().tolist() for each in single]
+    assert read == [[1], [2], [4], [8], [16], [32], [60]]
+    assert empty == ["", ""] and mixed[-1] == ""
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_awkward_sentences_are_answered(server, protocol):
     port = server.grpc_port if protocol == "grpc" else server.rest_port
@@ -159,8 +188,8 @@ def test_awkward_sentences_are_answered(server, protocol):
     assert (answer["target_lengths"] <= 20).all()
     for row, single in enumerate(alone):
         assert single["translations"][0].tolist() == answer["translations"][row].tolist()
-    for text in answer["translations"].ravel():
-        text.decode("utf-8")
+    for translation in answer["translations"].ravel():
+        translation.decode("utf-8")
 
 
 def test_a_batch_of_256_is_answered(server):
