@@ -194,11 +194,15 @@ def _export(arguments: list[str]) -> None:
         raise UserError("export: RUN is missing: the folder of a finished run.")
     if arguments[0] in ("-h", "--help"):
         print("usage: keras-attention export RUN --to DIR [--name NAME] [flags of the task]\n")
-        print("Writes DIR/NAME/<version>/. Flags: keras-attention export RUN --help")
+        print("Writes DIR/NAME/<version>/, or one file for another runtime.")
+        print("Flags: keras-attention export RUN --help")
         return
     folder = Path(arguments[0])
     task = _task(config.read_task(folder / "config.json"))
     given = flags.parse(_export_flags(task), f"export {folder}", arguments[1:])
+    if given.format != "savedmodel":
+        _export_portable(task, folder, given)
+        return
     if not given.batch_sizes or not are_batch_sizes(given.batch_sizes):
         received = " ".join(map(str, given.batch_sizes))
         raise UserError(f"--batch-sizes must rise from at least 1. Received: {received}")
@@ -230,10 +234,35 @@ def _export(arguments: list[str]) -> None:
     )
 
 
+def _export_portable(task: Task[Any], folder: Path, given: Any) -> None:
+    if (given.batch_sizes, given.options) != (BATCH_SIZES, task.export_options()):
+        raise UserError(
+            f"--format {given.format} takes no flags but --to and --name: the others are for what "
+            "TensorFlow Serving is given."
+        )
+    trained = _open(folder)
+    import export
+    from export.portable import SUFFIXES
+
+    exported = task.portable(trained.model, trained.facts, trained.config)
+    (signature,) = exported.signatures.values()
+    path = given.to / f"{given.name}{SUFFIXES[given.format]}"
+    try:
+        export.write_portable(path, signature, given.format, resources=exported.resources)
+    except export.ExportError as error:
+        raise UserError(str(error)) from error
+    console.say(f"written: {path}")
+
+
 def _export_flags(task: Task[Any]) -> type[Any]:
     """A dataclass of the flags of `export RUN`."""
     about_to = tyro.conf.arg(help="Folder of exported models; written is DIR/NAME/<version>/.")
     about_name = tyro.conf.arg(help="Name the model is served under.")
+    about_format = tyro.conf.arg(
+        help="savedmodel: for TensorFlow Serving; onnx, litert: one file, DIR/NAME.onnx or "
+        "DIR/NAME.tflite, for ONNX Runtime or LiteRT, with numbers in and out."
+    )
+    formats = Literal["savedmodel", "onnx", "litert"]
     about_sizes = tyro.conf.arg(
         help="Batches that the server will round up to; it is warmed up with each, whenever it "
         "loads the model."
@@ -241,6 +270,7 @@ def _export_flags(task: Task[Any]) -> type[Any]:
     fields: list[tuple[str, Any, Any]] = [
         ("to", Annotated[Path, about_to], dataclasses.MISSING),
         ("name", Annotated[str, about_name], task.name),
+        ("format", Annotated[formats, about_format], "savedmodel"),
         ("batch_sizes", Annotated[tuple[int, ...], about_sizes], BATCH_SIZES),
         ("options", Annotated[task.export_options, tyro.conf.arg(name="")], task.export_options()),
     ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from export.errors import ExportError, ServingError
     from export.linter import Finding, lint
     from export.model_card import describe
+    from export.portable import write_portable
     from export.saved_model import check_parity, write
     from export.server_config import write_server_config
     from export.signatures import Signature
@@ -31,6 +32,7 @@ __all__ = [
     "lint",
     "serve_forever",
     "write",
+    "write_portable",
     "write_server_config",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "lint": "export.linter",
     "serve_forever": "export.dev_server.server",
     "write": "export.saved_model",
+    "write_portable": "export.portable",
     "write_server_config": "export.server_config",
 }
 

@@ -97,12 +97,10 @@ def check_parity(
                 served = servable.predict(request, signature=name)
                 for key in expected:
                     where = f"Output `{key}` of signature `{name}`, example {index}"
-                    _compare(where, served[key], expected[key], rtol, atol)
+                    compare(where, served[key], expected[key], rtol, atol)
 
 
-def _compare(
-    where: str, served: np.ndarray, expected: np.ndarray, rtol: float, atol: float
-) -> None:
+def compare(where: str, served: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> None:
     if served.shape != np.shape(expected):
         raise ValueError(
             f"{where}: expected the shape {np.shape(expected)}. Received: {served.shape}."

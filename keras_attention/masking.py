@@ -30,7 +30,7 @@ def over_values(mask):
         return None
     mask = ops.cast(mask, "bool")
     if len(mask.shape) == 2:
-        return mask[:, None, :]
+        return ops.expand_dims(mask, 1)
     if len(mask.shape) == 3:
         return mask
     raise ValueError(

@@ -13,6 +13,7 @@ from applications.algorithmic.languages import SMALLEST
 from applications.algorithmic.model import Machine, rounded
 from applications.algorithmic.problems import LANGUAGES, VECTORS
 from applications.algorithmic.sequences import Sequences
+from applications.training.errors import UserError
 from applications.training.lengths import ladder
 from applications.training.task import Exported
 from export import Signature
@@ -134,6 +135,29 @@ def signatures(machine: Machine, facts: Facts, config: AlgorithmicConfig) -> Exp
         examples=examples,
     )
     return Exported({"serving_default": signature}, resources=[solve])
+
+
+def portable(machine: Machine, facts: Facts, config: AlgorithmicConfig) -> Exported:
+    """What other runtimes are given: `Solve.vectors` without lengths, so without their check."""
+    if facts.alphabet:
+        raise UserError(
+            f"algorithmic is exported for TensorFlow Serving only where the problem is a language, "
+            f"as {config.problem} is: Keras' argmax, which rounds stacks, has no form in ONNX, and "
+            "LiteRT has no operation for its steps."
+        )
+    solve, problem = serving(machine, facts, config), VECTORS[config.problem]
+
+    def tell(sequence: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits, trace = machine.perform(tf.identity(sequence))
+        return {"probabilities": tf.sigmoid(logits), **solve._done(trace)}
+
+    rng, sizes = np.random.default_rng(0), problem.sizes(config.max_size)[:1]
+    examples = [
+        {"sequence": problem.draw(rows, int(problem.steps(rows).max()), rng).inputs}
+        for rows in (sizes, np.repeat(sizes, 3, axis=0))
+    ]
+    signature = Signature(tell, inputs={"sequence": solve.sequence}, examples=examples)
+    return Exported({"serving_default": signature}, resources=[machine])
 
 
 def answer(solve: Solve, config: AlgorithmicConfig, line: str) -> str:

@@ -52,5 +52,10 @@ class AlgorithmicTask(Task[AlgorithmicConfig]):
 
         return solve.signatures(model, facts, config)
 
+    def portable(self, model, facts, config):
+        from applications.algorithmic import solve
+
+        return solve.portable(model, facts, config)
+
 
 TASK = AlgorithmicTask()

@@ -14,6 +14,7 @@ class CaptioningTask(Task[CaptioningConfig]):
     name = "captioning"
     presets = PRESETS
     sources = SOURCES
+    not_portable = "tf2onnx does not convert the loop of its search, and LiteRT has none like it."
     pipeline_tag = "image-to-text"
     monitor = "val_cider_d"
     monitor_mode = "max"

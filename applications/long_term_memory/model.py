@@ -95,10 +95,13 @@ class LongTermMemory(keras.Model):
     def call(self, inputs):
         return self.recall(inputs["sequence"], inputs["lengths"]).answers
 
-    def recall(self, sequence, lengths) -> Recalled:
-        """The same, with the weights."""
+    def recall(self, sequence, lengths, in_blocks=True) -> Recalled:
+        """The same, with the weights; in blocks, or all at once, without a loop."""
         variables = [each.value for each in self._before_context]
-        context, weights = read_in_blocks(self._read, variables, sequence, lengths, self.units)
+        if in_blocks:
+            context, weights = read_in_blocks(self._read, variables, sequence, lengths, self.units)
+        else:
+            context, weights = self._read(variables, sequence, lengths)
         return Recalled(self.answer(self.combine(context)), weights)
 
     @property
@@ -118,7 +121,7 @@ class LongTermMemory(keras.Model):
         counted = lengths if self.mask else ops.full_like(lengths, length)
         weights = ops.cast(masking.padding_mask(counted, length), hidden.dtype)
         weights /= ops.maximum(ops.cast(counted, hidden.dtype), 1.0)[:, None]
-        return ops.squeeze(ops.matmul(weights[:, None], hidden), axis=1), weights
+        return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), hidden), axis=1), weights
 
     def _with_time(self, sequence):
         if not self.position_scale:

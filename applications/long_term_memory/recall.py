@@ -16,6 +16,7 @@ from applications.training.lengths import ladder
 from applications.training.task import Exported
 from export import Signature
 
+MIXED = [SHORTEST, SHORTEST + 1, SHORTEST + 3]  # lengths of a batch
 SEQUENCE, LENGTHS = tf.TensorSpec((None, None, 2), tf.float32), tf.TensorSpec((None,), tf.int32)
 
 
@@ -25,6 +26,7 @@ class Recall(tf.Module):
     Args:
         model: A trained model.
         facts: What it knows of its data.
+        in_blocks: Whether a long batch is read in blocks: see `read_in_blocks`.
 
     Call arguments:
         sequence: Tensor of shape (B, T, 2), float32.
@@ -36,9 +38,9 @@ class Recall(tf.Module):
         `weights` (B, T).
     """
 
-    def __init__(self, model: LongTermMemory, facts: Facts):
+    def __init__(self, model: LongTermMemory, facts: Facts, in_blocks: bool = True):
         super().__init__()
-        self.model, self.facts = model, facts
+        self.model, self.facts, self.in_blocks = model, facts, in_blocks
         self._run = tf.function(self._recall, input_signature=[SEQUENCE, LENGTHS], autograph=False)
 
     def __call__(self, sequence: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -50,12 +52,18 @@ class Recall(tf.Module):
             ),
         ]
         with tf.control_dependencies(checks):
-            answers, weights = self._recall(sequence, lengths)
+            found = self.numbers(sequence, lengths)
+        if not self.facts.answers:
+            return found
+        names = tf.constant(self.facts.answers)
+        return {"answer": tf.gather(names, tf.argmax(found["scores"], axis=-1)), **found}
+
+    def numbers(self, sequence: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The same without the name of the answer, and with no look at the lengths."""
+        answers, weights = self._recall(sequence, lengths)
         if not self.facts.answers:
             return {"value": answers[:, 0], "weights": weights}
-        names = tf.constant(self.facts.answers)
-        chosen = tf.gather(names, tf.argmax(answers, axis=-1))
-        return {"answer": chosen, "scores": tf.nn.softmax(answers), "weights": weights}
+        return {"scores": tf.nn.softmax(answers), "weights": weights}
 
     def all(self, batches: Iterable[Sequences]) -> list[Recalled]:
         """Recalls every batch."""
@@ -64,26 +72,37 @@ class Recall(tf.Module):
 
     def _recall(self, sequence: tf.Tensor, lengths: tf.Tensor) -> Recalled:
         length = tf.shape(sequence)[1]
-        sequence *= tf.sequence_mask(lengths, length, sequence.dtype)[:, :, None]
+        sequence *= tf.expand_dims(tf.sequence_mask(lengths, length, sequence.dtype), 2)
         if not self.model.mask:  # It has learned with padding to this length.
             missing = tf.maximum(self.facts.max_length - length, 0)
             sequence = tf.pad(sequence, [[0, 0], [0, missing], [0, 0]])
-        answers, weights = self.model.recall(sequence, lengths)
+        answers, weights = self.model.recall(sequence, lengths, self.in_blocks)
         return Recalled(answers, weights[:, :length])
 
 
 def signatures(model: LongTermMemory, facts: Facts, config: LongTermMemoryConfig) -> Exported:
     """What a server offers: sequences in, and all that `Recall` returns out."""
     recall = Recall(model, facts)
-    rng = np.random.default_rng(0)
     rows = [[length] for length in ladder(facts.max_length, SHORTEST)]
-    examples = [
-        problems.draw(config.problem, np.array(row), max(row), rng).inputs
-        for row in (*rows, [SHORTEST, SHORTEST + 1, SHORTEST + 3])
-    ]
     signature = Signature(
         lambda sequence, lengths: recall(sequence, lengths),
         inputs={"sequence": SEQUENCE, "lengths": LENGTHS},
-        examples=examples,
+        examples=_examples(config, *rows, MIXED),
     )
     return Exported({"serving_default": signature}, resources=[recall])
+
+
+def portable(model: LongTermMemory, facts: Facts, config: LongTermMemoryConfig) -> Exported:
+    """What other runtimes are given: the same without strings, checks and loops."""
+    signature = Signature(
+        Recall(model, facts, in_blocks=False).numbers,
+        inputs={"sequence": SEQUENCE, "lengths": LENGTHS},
+        examples=_examples(config, [SHORTEST], MIXED),
+    )
+    return Exported({"serving_default": signature}, resources=[model])
+
+
+def _examples(config: LongTermMemoryConfig, *rows: list[int]) -> list[dict[str, np.ndarray]]:
+    """A batch for each list of lengths."""
+    rng = np.random.default_rng(0)
+    return [problems.draw(config.problem, np.array(row), max(row), rng).inputs for row in rows]

@@ -64,6 +64,11 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
 
         return recall.signatures(model, facts, config)
 
+    def portable(self, model, facts, config):
+        from applications.long_term_memory import recall
+
+        return recall.portable(model, facts, config)
+
     def _recall(self, model, facts):
         from applications.long_term_memory.recall import Recall
 

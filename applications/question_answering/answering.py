@@ -115,3 +115,26 @@ def signatures(model: MemoryNetwork, facts: Facts, options: QuestionAnsweringExp
         ],
     )
     return Exported({"serving_default": signature}, resources=[answer])
+
+
+def portable(model: MemoryNetwork, facts: Facts) -> Exported:
+    """What other runtimes are given: ids in, and the probability of each answer out."""
+    answer = Answer(model, facts)
+
+    def scores(story: tf.Tensor, question: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities, weights = answer._answer(story, question)
+        found = {"scores": probabilities}
+        return found if model.attention == "none" else {**found, "weights": weights}
+
+    encoder = facts.encoder()
+    stories = encoder.stories(encoder.sentences(tf.constant([facts.story, ""])))
+    questions = encoder.words(tf.constant([facts.question] * 2))
+    signature = Signature(
+        scores,
+        inputs={
+            "story": tf.TensorSpec((None, facts.memory_size, facts.num_words), tf.int32),
+            "question": tf.TensorSpec((None, facts.num_words), tf.int32),
+        },
+        examples=[{"story": stories[:count], "question": questions[:count]} for count in (1, 2)],
+    )
+    return Exported({"serving_default": signature}, resources=[model])

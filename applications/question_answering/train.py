@@ -62,5 +62,10 @@ class QuestionAnsweringTask(Task[QuestionAnsweringConfig]):
 
         return answering.signatures(model, facts, options)
 
+    def portable(self, model, facts, config):
+        from applications.question_answering import answering
+
+        return answering.portable(model, facts)
+
 
 TASK = QuestionAnsweringTask()

@@ -111,6 +111,25 @@ def signatures(model: Reader, facts: Facts, options: ReadingExport) -> Exported:
     return Exported({"serving_default": signature}, resources=[answer])
 
 
+def portable(model: Reader, facts: Facts) -> Exported:
+    """What other runtimes are given: ids in, and the probability of each entity out."""
+    answer = Answer(model, facts)
+
+    def scores(passage: tf.Tensor, query: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities, weights = answer._read(passage, query)
+        return {"scores": probabilities, "weights": weights}
+
+    passages, query = [facts.passage, "@a @b ."], [facts.query] * 2
+    ids = facts.encoder()(tf.constant(passages), tf.constant(query))
+    spec = tf.TensorSpec((None, None), tf.int32)
+    signature = Signature(
+        scores,
+        inputs={"passage": spec, "query": spec},
+        examples=[{"passage": ids.passage[:n], "query": ids.query[:n]} for n in (1, 2)],
+    )
+    return Exported({"serving_default": signature}, resources=[model])
+
+
 def _examples(facts: Facts) -> Iterator[list[str]]:
     """Passages to warm a server up with: one of each length, and a mixture with empty ones."""
     found = words(tf.constant([facts.passage])).flat_values.numpy().tolist()

@@ -126,8 +126,8 @@ class Reader(keras.Model):
         context, weights = self._look(asked, annotations, mask)
         if self.joint is not None:
             context = self.joint(ops.concatenate([context, asked], axis=-1))
-        markers = ops.one_hot(passage - self.first_entity, self.num_entities)
-        candidates = ops.any(markers > 0.0, axis=1)
+        markers = self.first_entity + ops.arange(self.num_entities, dtype=passage.dtype)
+        candidates = ops.any(ops.expand_dims(passage, 2) == markers, axis=1)
         logits = ops.where(candidates, self.answers(context), NEVER)
         return Reading(logits, candidates, ops.cast(weights, "float32"))
 

@@ -62,5 +62,10 @@ class ReadingTask(Task[ReadingConfig]):
 
         return answering.signatures(model, facts, options)
 
+    def portable(self, model, facts, config):
+        from applications.reading import answering
+
+        return answering.portable(model, facts)
+
 
 TASK = ReadingTask()

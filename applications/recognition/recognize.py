@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,24 @@ class Recognize(tf.Module):
         if channels == 1:
             image = tf.reduce_mean(image, axis=-1, keepdims=True)
         return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+
+
+def portable(recognizer: Recognizer, facts: Facts) -> Exported:
+    """What other runtimes are given: pixels in, and the probability of each class out."""
+    recognize = Recognize(recognizer, facts)
+
+    def scores(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = recognize.recognize(pixels)
+        del found["classes"]  # which are strings
+        return found
+
+    grey = np.linspace(0, 255, 3 * math.prod(facts.shape)).reshape(3, *facts.shape)
+    signature = Signature(
+        scores,
+        inputs={"pixels": tf.TensorSpec((None, *facts.shape), tf.uint8)},
+        examples=[{"pixels": grey[:count].astype(np.uint8)} for count in (1, 3)],
+    )
+    return Exported({"serving_default": signature}, resources=[recognizer])
 
 
 def signatures(recognizer: Recognizer, facts: Facts) -> Exported:

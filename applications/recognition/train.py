@@ -63,6 +63,12 @@ class RecognitionTask(Task[RecognitionConfig]):
 
         return recognize.signatures(recognizer_of(model), facts)
 
+    def portable(self, model, facts, config):
+        from applications.recognition import recognize
+        from applications.recognition.model import recognizer_of
+
+        return recognize.portable(recognizer_of(model), facts)
+
     def _recognize(self, model, facts):
         from applications.recognition.model import recognizer_of
         from applications.recognition.recognize import Recognize

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from applications.training.config import TrainConfig
+from applications.training.errors import UserError
 
 if TYPE_CHECKING:  # A task's module must be importable, for its flags, without TensorFlow.
     import keras
@@ -78,6 +79,8 @@ class Task(ABC, Generic[C]):
     """What Hugging Face calls such a task."""
     sources: Mapping[str, Source] = {}
     """What the run's setting `data`, or else `problem`, stands for."""
+    not_portable: ClassVar[str] = "it has no form without strings."
+    """Why it is not written for ONNX Runtime or LiteRT, where it is not."""
     export_options: type[ExportOptions] = ExportOptions
     """A frozen dataclass: its fields, all with defaults, are flags of `keras-attention export`."""
 
@@ -140,3 +143,10 @@ class Task(ABC, Generic[C]):
     @abstractmethod
     def signatures(self, model: keras.Model, facts: Any, config: C, options: Any) -> Exported:
         """The functions to serve; `options` is an instance of `export_options`."""
+
+    def portable(self, model: keras.Model, facts: Any, config: C) -> Exported:
+        """One signature, of numbers only, for runtimes other than TensorFlow's.
+
+        A task that has none says why in `not_portable`.
+        """
+        raise UserError(f"{self.name} is exported for TensorFlow Serving only: {self.not_portable}")

@@ -12,6 +12,7 @@ class TranslationTask(Task[TranslationConfig]):
     name = "translation"
     presets = PRESETS
     sources = SOURCES
+    not_portable = "tf2onnx does not convert the loop of its search, and LiteRT has none like it."
     pipeline_tag = "translation"
     monitor = "val_chrf"
     monitor_mode = "max"
