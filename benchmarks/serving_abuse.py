@@ -20,6 +20,7 @@ from benchmarks.serving import BATCHING, started
 
 GROWTH = 0.05  # that memory may show
 NOISE = 10  # threads or files that may come and go
+_PARTS = 10  # of which the first warms the server up
 _SHOWN = 10  # failures
 
 
@@ -83,7 +84,7 @@ def measure(given: Abuse) -> dict[str, Any]:
 def abuse(
     given: Abuse, server: str, exports: Path, log: Path, flags: tuple[object, ...]
 ) -> dict[str, Any]:
-    """Half of the abuse, in a tenth that warms the server up and the rest."""
+    """Half of the abuse, in tenths, of which the first warms the server up."""
     from benchmarks.abuse.attack import GoodClient, Seen, attack
 
     seen = Seen()
@@ -93,8 +94,8 @@ def abuse(
     with open(log, "wb") as output, started(exports, *flags, log=output) as (addresses, process):
         began = time.perf_counter()
         with GoodClient(addresses, models) as good:
-            for part, share in (("first", 0.1), ("rest", 0.9)):
-                requests, aborted = int(share * given.requests / 2), int(share * given.aborted / 2)
+            for part in range(_PARTS):
+                requests, aborted = given.requests // 2 // _PARTS, given.aborted // 2 // _PARTS
                 seed = f"{given.seed} {server} {part}"
                 attack(addresses, exports, requests, aborted, seed, seen)
                 time.sleep(2.0)  # what was cut is noticed
@@ -111,6 +112,7 @@ def abuse(
         "aborted": seen.aborted,
         "seconds": seconds,
         "good": {"asked": good.answered, "lost": len(good.lost), "slowest": good.slowest},
+        "slowest": seen.slowest,
         "usage": [asdict(usage) for usage in usages],
         "failures": failures,
     }
@@ -120,7 +122,7 @@ def growth(usages: list[Usage]) -> list[str]:
     """What there is more of at the end than after the first tenth."""
     if len(usages) < 2:
         return []
-    before, after = usages
+    before, after = usages[0], usages[-1]
     found = []
     if after.memory > (1 + GROWTH) * before.memory:
         found.append(f"memory grew from {before.memory:.0f} to {after.memory:.0f} MiB")
@@ -145,11 +147,9 @@ def show(server: str, result: dict[str, Any]) -> None:
         f"{result['seconds']:.0f} s; good client: {good['asked']} asked, {good['lost']} lost, "
         f"slowest {good['slowest']:.2f} s"
     )
-    for when, usage in zip(("after a tenth", "at the end"), result["usage"], strict=False):
-        print(
-            f"{'':9} {when:13}: {usage['memory']:7.1f} MiB, {usage['threads']} threads, "
-            f"{usage['files']} files"
-        )
+    for part, usage in enumerate(result["usage"], 1):
+        counts = f"{usage['threads']} threads, {usage['files']} files"
+        print(f"{'':9} after {part:2} tenths: {usage['memory']:7.1f} MiB, {counts}")
     for failure in result["failures"][:_SHOWN]:
         print(f"{'':9} FAILED: {failure[:3000]}")
     if len(result["failures"]) > _SHOWN:

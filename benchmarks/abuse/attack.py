@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 import time
@@ -24,13 +25,19 @@ class Seen:
 
     requests: int = 0
     aborted: int = 0
+    slowest: tuple[float, str] = (0.0, "")
     failures: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, sent: object, problem: str | None) -> None:
-        """Counts a request."""
+    def add(self, sent: object, ask: Callable[[], str | None]) -> None:
+        """Makes a request and counts it."""
+        began = time.perf_counter()
+        problem = ask()
+        seconds = time.perf_counter() - began
         with self.lock:
             self.requests += 1
+            if seconds > self.slowest[0]:
+                self.slowest = seconds, repr(sent)[:500]
             if problem:
                 self.failures.append(f"{problem}\n    to {repr(sent)[:2000]}")
 
@@ -44,14 +51,14 @@ def attack(
     def by_rest(rng: random.Random, count: int) -> None:
         for _ in range(count):
             sent = rest.request(rng)
-            seen.add(sent, rest.ask(rest_address, sent))
+            seen.add(sent, functools.partial(rest.ask, rest_address, sent))
 
     def by_grpc(rng: random.Random, count: int) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(addresses["grpc"], options) as channel:
             for _ in range(count):
                 call = rpc.request(rng, exports)
-                seen.add(call, rpc.ask(channel, call))
+                seen.add(call, functools.partial(rpc.ask, channel, call))
 
     def cut(rng: random.Random, count: int) -> None:
         for number in range(count):

@@ -71,7 +71,7 @@ def ask(address: tuple[str, int], sent: bytes) -> str | None:
 def problem(sent: bytes, received: bytes) -> str | None:
     """What is wrong with the answers to a request, or None."""
     if not received:
-        return None if not sent.split(b"\n")[0].strip() else "no answer"
+        return None if not sent.split(b"\n")[0].decode("latin-1").strip() else "no answer"
     if SECRET.encode() in received:
         return "the secret file was read"
     return _problem(received, b"HEAD " in sent)

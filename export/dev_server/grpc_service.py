@@ -1,16 +1,16 @@
-"""TensorFlow Serving's gRPC services: inference, and what is known of the models.
+"""TensorFlow Serving's gRPC services: inference, what is known of the models, and health.
 
-Calls not written here are answered UNIMPLEMENTED by the classes below.
+Calls not written here are answered UNIMPLEMENTED by the classes below. A `ServingError` leaves a
+method as it is: who calls it makes a status of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -32,10 +32,6 @@ from export.dev_server.models import Loaded, Models
 from export.dev_server.tensor_protos import to_array, to_proto
 from export.errors import ExportError, ServingError
 
-_MESSAGE_LIMIT = 1024
-
-_log = logging.getLogger(__name__)
-
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers for the signatures of the models in `models`."""
@@ -48,7 +44,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs one signature on named tensors."""
-        with self._answering("Predict", request.model_spec, context):
+        with self._answering("Predict", request.model_spec):
             loaded = _find(self._models, request)
             name = inference.signature_name(request)
             loaded.servable.signature(name)  # before the tensors, as the server does
@@ -68,7 +64,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> classification_pb2.ClassificationResponse:
         """Runs one signature on examples, for their classes."""
-        with self._answering("Classify", request.model_spec, context):
+        with self._answering("Classify", request.model_spec):
             loaded = _find(self._models, request)
             result = inference.classify(loaded.servable, request, context.time_remaining())
             response = classification_pb2.ClassificationResponse(result=result)
@@ -79,7 +75,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> regression_pb2.RegressionResponse:
         """Runs one signature on examples, for a value of each."""
-        with self._answering("Regress", request.model_spec, context):
+        with self._answering("Regress", request.model_spec):
             loaded = _find(self._models, request)
             result = inference.regress(loaded.servable, request, context.time_remaining())
             response = regression_pb2.RegressionResponse(result=result)
@@ -91,7 +87,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> inference_pb2.MultiInferenceResponse:
         """Runs several signatures of the first task's model on the same examples."""
         first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        with self._answering("MultiInference", first, context):
+        with self._answering("MultiInference", first):
             loaded = _named(self._models, first)
             remaining = context.time_remaining()
             response = inference.multi_inference(loaded.servable, request, remaining)
@@ -105,22 +101,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         context: grpc.ServicerContext,
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Tells the signatures of a version."""
-        with _aborting(context):
-            _require_model_spec(request)
-            _check_fields(request.metadata_field)
-            loaded = _find(self._models, request)
-            response = get_model_metadata_pb2.GetModelMetadataResponse()
-            _describe(response.model_spec, loaded)
-            response.metadata["signature_def"].Pack(signature_map(loaded))
-            return response
+        _require_model_spec(request)
+        _check_fields(request.metadata_field)
+        loaded = _find(self._models, request)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        _describe(response.model_spec, loaded)
+        response.metadata["signature_def"].Pack(signature_map(loaded))
+        return response
 
-    @contextlib.contextmanager
     def _answering(
-        self, api: str, spec: model_pb2.ModelSpec, context: grpc.ServicerContext
-    ) -> Iterator[None]:
+        self, api: str, spec: model_pb2.ModelSpec
+    ) -> contextlib.AbstractContextManager[None]:
         model = spec.name if spec.name in self._models else ""
-        with _aborting(context), self._metrics.request(model, api, "GRPC"):
-            yield
+        return self._metrics.request(model, api, "GRPC")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -133,32 +126,42 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Tells the state of one version or of all; a label is ignored."""
-        with _aborting(context):
-            _require_model_spec(request)
-            spec = request.model_spec
-            version = spec.version.value if spec.HasField("version") else None
-            return status_response(self._models, spec.name, version)
+        _require_model_spec(request)
+        spec = request.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        return status_response(self._models, spec.name, version)
 
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
         """Serves the models of another config, in folders that the server was started on."""
-        with _aborting(context):
-            if request.config.WhichOneof("config") != "model_config_list":
-                raise ServingError(
-                    "INVALID_ARGUMENT",
-                    "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-                    "Only ModelConfigList is currently supported",
-                )
-            try:
-                self._models.reload(from_proto(request.config))
-            except ServingError:
-                raise
-            except ExportError as error:
-                raise ServingError("INVALID_ARGUMENT", str(error)) from error
-            response = model_management_pb2.ReloadConfigResponse()
-            response.status.SetInParent()  # OK
-            return response
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported",
+            )
+        try:
+            self._models.reload(from_proto(request.config))
+        except ServingError:
+            raise
+        except ExportError as error:
+            raise ServingError("INVALID_ARGUMENT", str(error)) from error
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()  # OK
+        return response
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Says that the services are well: they are, as long as anything is said."""
+
+    def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Tells the state of one service, or of the server if none is named."""
+        if request.service not in ("", "PredictionService", "ModelService"):
+            raise ServingError("NOT_FOUND", f"Unknown service: {request.service}")
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
 
 def _find(models: Models, request: Any) -> Loaded:
@@ -197,18 +200,3 @@ def _describe(spec: model_pb2.ModelSpec, loaded: Loaded, signature: str = "") ->
     spec.name = loaded.model
     spec.version.value = loaded.version
     spec.signature_name = signature
-
-
-@contextlib.contextmanager
-def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
-    """Ends the call with the status of a `ServingError` that leaves it."""
-    try:
-        yield
-    except ServingError as error:
-        message = error.message
-        if len(message) > _MESSAGE_LIMIT:
-            message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-        context.abort(grpc.StatusCode[error.code], message)
-    except Exception:  # a mistake of ours: the client is told so, and the log where
-        _log.exception("A call failed")
-        context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says where.")

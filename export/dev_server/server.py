@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import logging
 import os
 import signal
 import threading
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
-from export.dev_server.grpc_service import ModelService, PredictionService
+from export.dev_server.grpc_messages import Messages
+from export.dev_server.grpc_service import Health, ModelService, PredictionService
 from export.dev_server.http_server import RestServer
 from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import Source, discover, read_config
@@ -162,9 +162,11 @@ class DevServer:
         return server
 
     def _bind_grpc(self, models: Models, metrics: Metrics) -> grpc.Server:
-        workers = 2 * (os.cpu_count() or 1) + 2 if self._batching is None else MAX_REQUESTS
+        # A call has a thread from its start, though its message may be long in coming.
+        turns = 2 * (os.cpu_count() or 1) + 2 if self._batching is None else MAX_REQUESTS
         server = grpc.server(
-            ThreadPoolExecutor(workers),
+            ThreadPoolExecutor(MAX_REQUESTS),
+            interceptors=[Messages(turns)],
             options=_GRPC_OPTIONS,
             maximum_concurrent_rpcs=MAX_REQUESTS,
         )
@@ -172,10 +174,7 @@ class DevServer:
             PredictionService(models, metrics), server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
-        healthy = health.HealthServicer()
-        for service in ("", "PredictionService", "ModelService"):
-            healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
         address = _address(self.host, self.grpc_port)
         try:
             if self._ssl_config_file is None:
@@ -195,8 +194,6 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
     signals.
     """
     server = DevServer(base_path, **options)
-    # What a client sent wrong is for the client to hear: no traceback for each such message.
-    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())

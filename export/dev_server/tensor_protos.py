@@ -31,6 +31,10 @@ _MAX_RANK = 24
 MAX_REPEATED = 64 * 2**20
 _STRING = 24  # bytes of a string tensor's element, without the characters of a long one
 
+_AT_ONCE = (
+    2**16
+)  # elements that are Python's at one time; between two such times others have a turn
+
 
 def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The value of input `name`, in typed fields or in `tensor_content`.
@@ -81,7 +85,9 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     proto = tensor_pb2.TensorProto(
         dtype=dtype.as_datatype_enum, tensor_shape=tf.TensorShape(array.shape).as_proto()
     )
-    getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
+    field, values = getattr(proto, _FIELDS[dtype]), array.ravel()
+    for start in range(0, values.size, _AT_ONCE):
+        field.extend(values[start : start + _AT_ONCE].tolist())
     return proto
 
 
