@@ -135,7 +135,7 @@ PRESETS = {
         average=0.99,
     ),
     "mnist": _MNIST,
-    "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=80),
+    "translated": replace(_CANVAS, run_dir=Path("runs/translated"), epochs=80, distortion=0.1),
     "cluttered": replace(_CANVAS, run_dir=Path("runs/cluttered"), clutter=4),
     "two_digits": replace(_CANVAS, run_dir=Path("runs/two_digits"), num_objects=2),
 }
