@@ -7,6 +7,7 @@ method as it is: who calls it makes a status of it.
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Any
 
 import grpc
@@ -52,7 +53,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 {key: to_array(key, proto) for key, proto in request.inputs.items()},
                 signature=name,
                 output_filter=request.output_filter,
-                timeout=context.time_remaining(),
+                timeout=_remaining(context),
             )
             response = predict_pb2.PredictResponse()
             _describe(response.model_spec, loaded, name)
@@ -66,7 +67,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Runs one signature on examples, for their classes."""
         with self._answering("Classify", request.model_spec):
             loaded = _find(self._models, request)
-            result = inference.classify(loaded.servable, request, context.time_remaining())
+            result = inference.classify(loaded.servable, request, _remaining(context))
             response = classification_pb2.ClassificationResponse(result=result)
             _describe(response.model_spec, loaded, inference.signature_name(request))
             return response
@@ -77,7 +78,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Runs one signature on examples, for a value of each."""
         with self._answering("Regress", request.model_spec):
             loaded = _find(self._models, request)
-            result = inference.regress(loaded.servable, request, context.time_remaining())
+            result = inference.regress(loaded.servable, request, _remaining(context))
             response = regression_pb2.RegressionResponse(result=result)
             _describe(response.model_spec, loaded, inference.signature_name(request))
             return response
@@ -89,7 +90,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         with self._answering("MultiInference", first):
             loaded = _named(self._models, first)
-            remaining = context.time_remaining()
+            remaining = _remaining(context)
             response = inference.multi_inference(loaded.servable, request, remaining)
             for result in response.results:
                 _describe(result.model_spec, loaded, result.model_spec.signature_name)
@@ -162,6 +163,12 @@ class Health(health_pb2_grpc.HealthServicer):
         if request.service not in ("", "PredictionService", "ModelService"):
             raise ServingError("NOT_FOUND", f"Unknown service: {request.service}")
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+def _remaining(context: grpc.ServicerContext) -> float | None:
+    """Seconds to the deadline of a call; None if it has none, which reads as aeons."""
+    seconds = context.time_remaining()
+    return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 def _find(models: Models, request: Any) -> Loaded:
