@@ -16,7 +16,7 @@ from export.dev_server import page
 from export.dev_server.http_bodies import MAX_BODY, Refused, Room, body
 from export.dev_server.rest import Answer, RestService, error_answer
 
-MAX_CONNECTIONS = 500  # each has a thread
+MAX_CONNECTIONS = 500  # each has a thread, and processes often have 1024 files
 _SECONDS = 60.0  # in which a request must arrive; an idle connection is closed after as many
 _SECONDS_PER_BYTE = 1e-6  # beyond them, for an answer to be taken
 _CHUNK = 2**16
@@ -81,15 +81,13 @@ class RestServer(http.server.ThreadingHTTPServer):
             self._deadlines[connection] = time.monotonic() + seconds
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            full = len(self._deadlines) >= MAX_CONNECTIONS
-        if full:
+        if self._make_room():
+            self.allow(request, _SECONDS)
+            super().process_request(request, client_address)
+        else:
             with contextlib.suppress(OSError):
                 request.send(_FULL)
             self.shutdown_request(request)
-            return
-        self.allow(request, _SECONDS)
-        super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -107,12 +105,28 @@ class RestServer(http.server.ThreadingHTTPServer):
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
+    def _make_room(self) -> bool:
+        """Whether one more may connect: if need be, in the place of who is waited for longest."""
+        with self._lock:
+            if len(self._deadlines) < MAX_CONNECTIONS:
+                return True
+            waiting = min(self._deadlines, key=self._deadlines.__getitem__)
+            if self._deadlines[waiting] == math.inf:
+                return False
+            del self._deadlines[waiting]
+            _close(waiting)
+            return True
+
     def _close_overdue(self, now: float) -> None:
         with self._lock:
             for connection, deadline in self._deadlines.items():
                 if deadline <= now:
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+                    _close(connection)
+
+
+def _close(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _full() -> bytes:
@@ -163,15 +177,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._send(reply)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer  # noqa: N815
-
-    def do_OPTIONS(self) -> None:  # noqa: N802
-        """The first half of a cross-origin request, which the headers allow, or do not."""
-        origin = self.headers.get("Origin", "")
-        if "http://" in origin or "https://" in origin:
-            self._send(Answer(200, b""))
-        else:
-            self._send(error_answer(400, "Origin header is missing in CORS preflight"))
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing for each request."""
@@ -179,9 +185,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _reply(self) -> Answer:
         with body(self.rfile, self.headers, self.server.room) as content:
             self.server.allow(self.connection, math.inf)
+            if self.command == "OPTIONS":
+                return self._preflight()
             if self._wants_page():
                 return Answer(200, page.page(self.server.models), page.CONTENT_TYPE)
             return self.server.service.answer(self.command, self.path, content)
+
+    def _preflight(self) -> Answer:
+        """The first half of a cross-origin request, which the headers allow, or do not."""
+        origin = self.headers.get("Origin", "")
+        if "http://" in origin or "https://" in origin:
+            return Answer(200, b"")
+        return error_answer(400, "Origin header is missing in CORS preflight")
 
     def _wants_page(self) -> bool:
         return self.command in ("GET", "HEAD") and self.path.split("?")[0] in page.PATHS

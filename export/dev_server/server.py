@@ -36,6 +36,7 @@ _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # as much as a message can hold
     ("grpc.max_send_message_length", -1),
     ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", 20_000),  # in which a connection begins to speak HTTP/2
     ("grpc.so_reuseport", 0),  # a taken port is a mistake, not a second server on the same port
 )
 
