@@ -190,19 +190,20 @@ def test_who_connects_and_says_nothing_makes_room(exports, monkeypatch):
 
 def test_a_server_that_works_on_as_many_requests_as_it_can_says_so(exports, monkeypatch):
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
-    going = threading.Event()
+    began, going = threading.Event(), threading.Event()
 
     def slow(self, inputs, **_):
+        began.set()
         going.wait(30)
         return {"y": inputs["x"]}
 
-    monkeypatch.setattr(Servable, "predict", slow)
     with DevServer(exports, grpc_port=0, rest_port=0) as server:
+        monkeypatch.setattr(Servable, "predict", slow)  # only now: warm-up records are run first
         with socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) as first:
             first.sendall(post(b'{"instances": [2.0]}'))
-            deadline = time.monotonic() + 20
-            while (answer := raw(server, b""))[9:12] != b"503" and time.monotonic() < deadline:
-                first.sendall(b"")
+            assert began.wait(30)  # until then it would make room
+            answer = raw(server, b"")
+            assert answer[9:12] == b"503"
             going.set()
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"].startswith("Expected at")
             assert first.recv(100).startswith(b"HTTP/1.1 200")
