@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from applications.training import config, console, flags, memory
+from applications.training import config, console, exporting, flags, memory
 from applications.training.errors import DataError, UserError
 from applications.training.task import Task
-from export.layout import BATCH_SIZES, are_batch_sizes
 
 if TYPE_CHECKING:
     from applications.training.run import Trained
@@ -199,82 +198,9 @@ def _export(arguments: list[str]) -> None:
         return
     folder = Path(arguments[0])
     task = _task(config.read_task(folder / "config.json"))
-    given = flags.parse(_export_flags(task), f"export {folder}", arguments[1:])
-    if given.format != "savedmodel":
-        _export_portable(task, folder, given)
-        return
-    if not given.batch_sizes or not are_batch_sizes(given.batch_sizes):
-        received = " ".join(map(str, given.batch_sizes))
-        raise UserError(f"--batch-sizes must rise from at least 1. Received: {received}")
-    trained = _open(folder)
-    import export
-    from applications.training import model_card
-
-    exported = task.signatures(trained.model, trained.facts, trained.config, given.options)
-    base = given.to / given.name
-    try:
-        written = export.write(
-            base,
-            exported.signatures,
-            resources=exported.resources,
-            assets={
-                model_card.FILE: lambda version: model_card.write(
-                    trained, given.name, export.describe(version)
-                ).encode()
-            },
-            batch_sizes=given.batch_sizes,
-        )
-    except export.ExportError as error:
-        raise UserError(str(error)) from error
-    console.say(f"written: {written}")
-    console.say(f"serve it here:   keras-attention serve {given.to}")
-    console.say(
-        "or in TF Serving: docker run --rm -p 8500:8500 -p 8501:8501 "
-        f"-v {base.resolve()}:/models/{given.name} -e MODEL_NAME={given.name} tensorflow/serving"
-    )
-
-
-def _export_portable(task: Task[Any], folder: Path, given: Any) -> None:
-    if (given.batch_sizes, given.options) != (BATCH_SIZES, task.export_options()):
-        raise UserError(
-            f"--format {given.format} takes no flags but --to and --name: the others are for what "
-            "TensorFlow Serving is given."
-        )
-    trained = _open(folder)
-    import export
-    from export.portable import SUFFIXES
-
-    exported = task.portable(trained.model, trained.facts, trained.config)
-    (signature,) = exported.signatures.values()
-    path = given.to / f"{given.name}{SUFFIXES[given.format]}"
-    try:
-        export.write_portable(path, signature, given.format, resources=exported.resources)
-    except export.ExportError as error:
-        raise UserError(str(error)) from error
-    console.say(f"written: {path}")
-
-
-def _export_flags(task: Task[Any]) -> type[Any]:
-    """A dataclass of the flags of `export RUN`."""
-    about_to = tyro.conf.arg(help="Folder of exported models; written is DIR/NAME/<version>/.")
-    about_name = tyro.conf.arg(help="Name the model is served under.")
-    about_format = tyro.conf.arg(
-        help="savedmodel: for TensorFlow Serving; onnx, litert: one file, DIR/NAME.onnx or "
-        "DIR/NAME.tflite, for ONNX Runtime or LiteRT, with numbers in and out."
-    )
-    formats = Literal["savedmodel", "onnx", "litert"]
-    about_sizes = tyro.conf.arg(
-        help="Batches that the server will round up to; it is warmed up with each, whenever it "
-        "loads the model."
-    )
-    fields: list[tuple[str, Any, Any]] = [
-        ("to", Annotated[Path, about_to], dataclasses.MISSING),
-        ("name", Annotated[str, about_name], task.name),
-        ("format", Annotated[formats, about_format], "savedmodel"),
-        ("batch_sizes", Annotated[tuple[int, ...], about_sizes], BATCH_SIZES),
-        ("options", Annotated[task.export_options, tyro.conf.arg(name="")], task.export_options()),
-    ]
-    return flags.make(f"Write a SavedModel of a finished run: {task.name}.", fields)
+    given = flags.parse(exporting.flags_of(task), f"export {folder}", arguments[1:])
+    exporting.check(task, given)
+    exporting.write(_open(folder), given)
 
 
 def _serve(arguments: list[str]) -> None:

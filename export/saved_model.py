@@ -101,6 +101,7 @@ def check_parity(
 
 
 def compare(where: str, served: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> None:
+    """Raises a `ValueError` that says where, unless both are equal, or near if they are floats."""
     if served.shape != np.shape(expected):
         raise ValueError(
             f"{where}: expected the shape {np.shape(expected)}. Received: {served.shape}."

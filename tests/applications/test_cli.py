@@ -201,6 +201,18 @@ def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp
     assert calls[1] == (tmp_path, "127.0.0.1", 8500, 0)
 
 
+@pytest.mark.parametrize("flags", [["--scale", "2"], ["--batch-sizes", "1"]], ids=" ".join)
+def test_flags_of_the_server_are_not_for_other_formats(refuse, finished, tmp_path, flags):
+    line = refuse("export", finished, "--to", tmp_path, "--format", "onnx", *flags)
+    assert "--format onnx takes no flags but --to and --name" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_without_a_portable_form_says_so(refuse, finished, tmp_path):
+    line = refuse("export", finished, "--to", tmp_path, "--format", "litert")
+    assert "tiny is exported for TensorFlow Serving only: it has no form without strings." in line
+
+
 @pytest.mark.parametrize("sizes", [["0"], ["4", "2"], ["-1", "3"]], ids=" ".join)
 def test_batch_sizes_must_rise(refuse, finished, tmp_path, sizes):
     line = refuse("export", finished, "--to", tmp_path / "m", "--batch-sizes", *sizes)

@@ -12,32 +12,13 @@ from export import ExportError, Signature, write_portable
 from export import portable as portable_module
 from export.portable import SUFFIXES
 from tests.export.conftest import half_signature, spec
-
-MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
-
-
-def needs(format):
-    for name in MODULES[format]:
-        pytest.importorskip(name, reason=f"{format} needs {name}")
+from tests.export.runtimes import answer, needs
 
 
 @pytest.fixture(params=SUFFIXES)
 def format(request):
     needs(request.param)
     return request.param
-
-
-def answer(path, inputs):
-    """What the file answers in its own runtime."""
-    if path.suffix == ".onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path))
-        names = [each.name for each in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(str(path)).get_signature_runner()(**inputs)
 
 
 def scaled():

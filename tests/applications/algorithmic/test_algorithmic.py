@@ -14,6 +14,7 @@ from applications.algorithmic.solve import Solve
 from applications.algorithmic.train import TASK
 from applications.training import run
 from export import Client, DevServer, ServingError, check_parity
+from tests.export.runtimes import answer, needs
 
 SMALL = ["--units", "6", "--batch-size", "4", "--updates", "3", "--held-out", "4"]
 NTM = ["--max-size", "3", "--slots", "8", "--slot-width", "4"]
@@ -177,6 +178,25 @@ def test_export_and_keras_agree_on_the_warm_up_requests(name, request):
     loaded = run.load(TASK, folder)
     signatures = TASK.signatures(loaded.model, loaded.facts, loaded.config, None).signatures
     check_parity(folder.parent / "exports" / "algorithmic" / "1", signatures)
+
+
+def test_a_file_for_onnx_runtime_answers_as_the_keras_model_does(copies, tmp_path):
+    needs("onnx")
+    assert cli.main(["export", str(copies), "--to", str(tmp_path), "--format", "onnx"]) == 0
+    loaded = run.load(TASK, copies)
+    sequence = np.random.default_rng(0).integers(0, 2, (3, 11, 9)).astype("float32")
+    told = answer(tmp_path / "algorithmic.onnx", {"sequence": sequence})
+    ours = Solve(loaded.model, loaded.facts).vectors(tf.constant(sequence), tf.fill([3], 11))
+    assert set(told) == set(ours) == {"probabilities", "read_weights", "write_weights"}
+    for name, value in told.items():
+        np.testing.assert_allclose(value, ours[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_language_is_for_tensorflow_serving_only(words, tmp_path, capfd):
+    capfd.readouterr()
+    assert cli.main(["export", str(words), "--to", str(tmp_path), "--format", "onnx"]) == 2
+    err = capfd.readouterr().err
+    assert "only where the problem is a language, as anbmcnm is" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])

@@ -232,6 +232,17 @@ def test_a_run_that_was_cut_short_goes_on(tmp_path, monkeypatch):
     assert whole == resumed
 
 
+def test_it_is_for_tensorflow_serving_only(trained, tmp_path, capfd):
+    capfd.readouterr()
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", "onnx"]) == 2
+    err = capfd.readouterr().err
+    assert (
+        "captioning is exported for TensorFlow Serving only: tf2onnx does not convert the loop"
+        in err
+    )
+    assert err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_mistakes_are_one_line(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("flickr").mkdir()

@@ -6,13 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from applications import cli
 from applications.long_term_memory.recall import Recall
 from applications.long_term_memory.train import TASK
 from applications.training import run
 from export import Client, DevServer, ServingError, check_parity
+from export.portable import SUFFIXES
 from keras_attention import compile
+from tests.export.runtimes import answer, installed, needs
 
 SMALL = [
     "--length", "22", "--units", "8", "--updates", "3", "--batch-size", "8", "--held-out", "20"
@@ -107,6 +110,34 @@ def test_export_and_keras_agree_on_the_warm_up_requests(trained, loaded, server)
     check_parity(trained.parent / "exports" / "long_term_memory" / "1", signatures)
 
 
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_a_file_for_another_runtime_answers_as_the_keras_model_does(
+    trained, loaded, first, format, tmp_path, capfd
+):
+    needs(format)
+    capfd.readouterr()
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", format]) == 0
+    path = tmp_path / f"long_term_memory{SUFFIXES[format]}"
+    assert capfd.readouterr() == (f"written: {path}\n", "")
+    told = answer(path, first.inputs)
+    assert set(told) == {"value", "weights"}
+    expected = np.array(loaded.model(first.inputs))[:, 0]
+    np.testing.assert_allclose(told["value"], expected, rtol=1e-4, atol=1e-4)
+    ours = Recall(loaded.model, loaded.facts)(**first.inputs)
+    np.testing.assert_allclose(told["weights"], ours["weights"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_model_card_is_beside_the_model(trained, server):
+    card = trained.parent / "exports/long_term_memory/1/assets.extra/README.md"
+    front, body = card.read_text(encoding="utf-8").split("---\n")[1:]
+    (index,) = yaml.safe_load(front)["model-index"]
+    told = {each["name"]: each["value"] for each in index["results"][0]["metrics"]}
+    metrics = metrics_of(trained)
+    assert told == {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    assert index["results"][0]["dataset"]["type"] == "addition"
+    assert "| input | `sequence` | float32 | (?, ?, 2) |" in body and "seed 1, 2 epochs" in body
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 @pytest.mark.parametrize("lengths", [[0], [25], [-1]])
 def test_lengths_that_cannot_be_are_an_invalid_argument(server, first, protocol, lengths):
@@ -153,6 +184,9 @@ def test_controls_go_the_same_road(name, tmp_path, monkeypatch, capfd, xla_as_be
     before = metrics_of(folder)
     assert cli.main(["evaluate", str(folder)]) == 0 and metrics_of(folder) == before
     assert cli.main(["export", str(folder), "--to", str(exports)]) == 0
+    formats = [each for each in SUFFIXES if installed(each)]
+    for each in formats:  # It runs what it wrote, and compares.
+        assert cli.main(["export", str(folder), "--to", str(exports), "--format", each]) == 0
     loaded = run.load(TASK, folder)
     batch = run.load_datasets(loaded).examples.test[0]
     ours = Recall(loaded.model, loaded.facts)(*batch[:2])

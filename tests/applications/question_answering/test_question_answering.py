@@ -14,7 +14,9 @@ from applications.question_answering.answering import Answer
 from applications.question_answering.train import TASK
 from applications.training import run
 from export import Client, DevServer, check_parity
+from export.portable import SUFFIXES
 from tests.applications.question_answering import babi_files
+from tests.export.runtimes import answer, needs
 
 SMALL = ["--epochs", "4", "--linear-start", "1", "--units", "8", "--batch-size", "8"]
 FEW = ["--num-questions", "40", "--memory-size", "12"]
@@ -64,6 +66,21 @@ def loaded(trained):
 @pytest.fixture(scope="module")
 def examples(loaded):
     return run.load_datasets(loaded).examples
+
+
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_a_file_for_another_runtime_answers_as_the_keras_model_does(
+    trained, loaded, examples, format, tmp_path
+):
+    needs(format)
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", format]) == 0
+    story, question = examples.test.inputs
+    path = tmp_path / f"question_answering{SUFFIXES[format]}"
+    told = answer(path, {"story": story, "question": question})
+    found = loaded.model.answer(story, question)
+    scores = tf.nn.softmax(tf.gather(found.logits, loaded.facts.answer_ids, axis=1))
+    np.testing.assert_allclose(told["scores"], scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(told["weights"], found.weights, rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_leaves_all_it_should(trained):

@@ -16,6 +16,7 @@ from applications.training import run
 from export import Client, DevServer, check_parity
 from export.warmup import read_warmup
 from tests.applications.reading import book_files
+from tests.export.runtimes import answer, needs
 
 SMALL = ["--epochs", "2", "--units", "3", "--embedding-units", "4", "--batch-size", "8"]
 FEW = ["--num-questions", "24", "--num-held-out", "12"]
@@ -111,6 +112,28 @@ def test_export_and_keras_agree_on_the_warm_up_requests(loaded, exported):
     options = type(TASK).export_options(num_answers=2)
     signatures = TASK.signatures(loaded.model, loaded.facts, loaded.config, options).signatures
     check_parity(exported / "reading" / "1", signatures)
+
+
+def test_a_file_for_onnx_runtime_answers_as_the_keras_model_does(
+    trained, loaded, examples, tmp_path, capfd
+):
+    needs("onnx")
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", "onnx"]) == 0
+    passages, queries, _ = examples.test.batch(range(len(examples.test.answers)))
+    told = answer(tmp_path / "reading.onnx", {"passage": passages, "query": queries})
+    reading = loaded.model.read(passages, queries)
+    scores = tf.where(reading.candidates, tf.nn.softmax(reading.logits), 0.0)
+    np.testing.assert_allclose(told["scores"], scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(told["weights"], reading.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_what_litert_cannot_hold_is_one_line(trained, tmp_path, capfd):
+    needs("litert")
+    capfd.readouterr()
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", "litert"]) == 2
+    err = capfd.readouterr().err
+    assert "litert cannot hold this function: it loops over steps" in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_warm_up_covers_lengths_and_batches(loaded, exported):

@@ -15,7 +15,9 @@ from applications.recognition.recognize import Recognize
 from applications.recognition.train import TASK
 from applications.training import run
 from export import Client, DevServer, ServingError, check_parity
+from export.portable import SUFFIXES
 from tests.applications.recognition import mnist_files
+from tests.export.runtimes import answer, needs
 
 SMALL = ["--units", "16", "--hidden-units", "8", "--batch-size", "8", "--monte-carlo", "2"]
 
@@ -115,6 +117,19 @@ def test_export_and_keras_agree_on_the_warm_up_requests(trained, exported):
     loaded = run.load(TASK, trained)
     signatures = TASK.signatures(loaded.model, loaded.facts, loaded.config, None).signatures
     check_parity(exported / "recognition" / "1", signatures)
+
+
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_a_file_for_another_runtime_answers_as_the_keras_model_does(
+    trained, recognize, pictures, format, tmp_path
+):
+    needs(format)
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", format]) == 0
+    told = answer(tmp_path / f"recognition{SUFFIXES[format]}", {"pixels": pictures})
+    ours = recognize.recognize(tf.constant(pictures))
+    assert set(told) == {"scores", "locations"}
+    for name, value in told.items():
+        np.testing.assert_allclose(value, ours[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])

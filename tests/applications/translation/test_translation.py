@@ -236,6 +236,17 @@ def test_without_attention_there_are_no_weights(tmp_path):
             assert "weights" not in client.predict({"sentences": ["3. November 2026"]})
 
 
+def test_it_is_for_tensorflow_serving_only(trained, tmp_path, capfd):
+    capfd.readouterr()
+    assert cli.main(["export", str(trained), "--to", str(tmp_path), "--format", "onnx"]) == 2
+    err = capfd.readouterr().err
+    assert (
+        "translation is exported for TensorFlow Serving only: tf2onnx does not convert the loop"
+        in err
+    )
+    assert err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_mistakes_are_one_line(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("bad.tsv").write_text("a\tb\nno tab\n", encoding="utf-8")
