@@ -67,11 +67,15 @@ class _Parts:
         longest = tf.shape(ids)[1]
         real = tf.sequence_mask(lengths, longest)
         ids = tf.where(real, ids, text.PAD)
-        tf.debugging.assert_non_negative(lengths, "Expected lengths of at least 0.")
-        tf.debugging.assert_less_equal(lengths, longest, "Expected lengths within ids.")
-        tf.debugging.assert_non_negative(ids, "Expected ids of at least 0.")
-        tf.debugging.assert_less(ids, size, f"Expected ids below {size}.")
-        lengths = tf.minimum(lengths, self._translate.options.max_length)
+        checks = (
+            tf.debugging.assert_non_negative(lengths, "Expected lengths of at least 0."),
+            tf.debugging.assert_less_equal(lengths, longest, "Expected lengths within ids."),
+            tf.debugging.assert_non_negative(ids, "Expected ids of at least 0."),
+            tf.debugging.assert_less(ids, size, f"Expected ids below {size}."),
+        )
+        with tf.control_dependencies(checks):  # before what would fail in words of its own
+            ids = tf.identity(ids)
+            lengths = tf.minimum(lengths, self._translate.options.max_length)
         at = tf.range(longest + 1)
         padded = tf.pad(ids, [[0, 0], [0, 1]])
         source = tf.where(at < lengths[:, None], padded, text.PAD)

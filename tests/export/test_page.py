@@ -9,7 +9,7 @@ from html import escape
 
 import pytest
 
-from export.dev_server import http_server, page
+from export.dev_server import http_bodies, page
 from export.dev_server.http_server import RestServer
 from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import discover
@@ -129,7 +129,7 @@ def test_the_page_has_the_palette_of_the_figures():
 def test_pages_of_other_origins_may_read_answers_if_told_so(
     ask, monkeypatch, method, path, body, code
 ):
-    monkeypatch.setattr(http_server, "MAX_BODY", 1000)
+    monkeypatch.setattr(http_bodies, "MAX_BODY", 1000)
     origin = {"Origin": "http://a.example"}
     answered, headers, _ = ask(method, path, body, origin, cors=True)
     assert answered == code
