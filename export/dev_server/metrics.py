@@ -46,6 +46,9 @@ class Metrics:
         except ServingError as error:
             status = error.code
             raise
+        except Exception:  # a mistake of ours, which the client is told as this
+            status = "INTERNAL"
+            raise
         finally:
             micros = 1e6 * (time.perf_counter() - started)
             labels = ("model_name", model), ("API", api), ("entrypoint", entrypoint)

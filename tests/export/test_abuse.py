@@ -23,6 +23,7 @@ from export.dev_server.batching_parameters import Parameters
 from export.dev_server.http_bodies import Refused, Room
 from export.dev_server.inference import serialized_examples
 from export.dev_server.json_values import show
+from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import from_proto
 from export.dev_server.servable import Servable
 
@@ -190,22 +191,21 @@ def test_who_connects_and_says_nothing_makes_room(exports, monkeypatch):
 
 def test_a_server_that_works_on_as_many_requests_as_it_can_says_so(exports, monkeypatch):
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
-    began, going = threading.Event(), threading.Event()
+    begun, going = threading.Event(), threading.Event()
 
     def slow(self, inputs, **_):
-        began.set()
-        going.wait(30)
+        begun.set()
+        going.wait(60)
         return {"y": inputs["x"]}
 
+    monkeypatch.setattr(Servable, "predict", slow)
     with DevServer(exports, grpc_port=0, rest_port=0) as server:
-        monkeypatch.setattr(Servable, "predict", slow)  # only now: warm-up records are run first
         with socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) as first:
             first.sendall(post(b'{"instances": [2.0]}'))
-            assert began.wait(30)  # until then it would make room
-            answer = raw(server, b"")
-            assert answer[9:12] == b"503"
+            assert begun.wait(30)
+            code, words = refused_raw(server, b"")
             going.set()
-            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"].startswith("Expected at")
+            assert (code, words) == (503, "Expected at most 500 connections at once.")
             assert first.recv(100).startswith(b"HTTP/1.1 200")
 
 
@@ -341,6 +341,13 @@ def test_a_mistake_of_ours_is_told_without_its_words(channel, monkeypatch, caplo
     monkeypatch.setattr(Servable, "predict", mistake)
     assert call(channel, half()) == ("INTERNAL", "The server failed; its log says where.")
     assert "ZeroDivisionError: a secret" in caplog.text
+
+
+def test_a_mistake_of_ours_is_not_counted_as_an_answer():
+    metrics = Metrics()
+    with pytest.raises(ZeroDivisionError), metrics.request("m", "Predict", "GRPC"):
+        raise ZeroDivisionError
+    assert 'status="INTERNAL"} 1' in metrics.text() and 'status="OK"' not in metrics.text()
 
 
 def test_methods_that_are_not_there(channel):
