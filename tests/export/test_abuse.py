@@ -198,8 +198,8 @@ def test_a_server_that_works_on_as_many_requests_as_it_can_says_so(exports, monk
         going.wait(60)
         return {"y": inputs["x"]}
 
-    monkeypatch.setattr(Servable, "predict", slow)
     with DevServer(exports, grpc_port=0, rest_port=0) as server:
+        monkeypatch.setattr(Servable, "predict", slow)  # only now: warm-up records are run first
         with socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) as first:
             first.sendall(post(b'{"instances": [2.0]}'))
             assert begun.wait(30)
