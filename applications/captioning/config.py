@@ -24,6 +24,8 @@ class CaptioningConfig(TrainConfig):
     """scenes; coco or flickr8k, in --data-dir; or tfds:NAME, such as tfds:coco_captions/2014."""
     num_examples: int = 12_000
     """For --data scenes: how many pictures an epoch trains on, drawn anew for each."""
+    distortion: float = 0.0
+    """For --data scenes: slants and stretches the digits of training, by so much at most."""
     max_length: int = 30
     """Longest caption, in words; longer ones are not trained on."""
     vocabulary_size: int = 10_000
@@ -88,6 +90,8 @@ class CaptioningConfig(TrainConfig):
             raise UserError(f"--data {self.data} needs --data-dir, the folder of its files.")
         if self.data == "scenes" and self.encoder != "cnn":
             raise UserError(f"--data scenes needs --encoder cnn, not {self.encoder}.")
+        if self.data != "scenes" and self.distortion:
+            raise UserError(f"--distortion is for --data scenes. Received: {self.distortion}")
         if self.encoder in ("squeezenet", "efficientnet_lite0") and not self.encoder_weights:
             raise UserError(f"--encoder {self.encoder} needs --encoder-weights, the file of them.")
         if self.encoder == "cnn" and self.encoder_weights:
@@ -101,7 +105,7 @@ class CaptioningConfig(TrainConfig):
         for name in ("doubly_stochastic", "entropy_bonus", "length_penalty"):
             self._require(name, getattr(self, name) >= 0.0, "at least 0")
         self._require("withhold_mean", 0.0 <= self.withhold_mean <= 1.0, "in [0, 1]")
-        for name in ("dropout", "semi_sampling", "label_smoothing", "average"):
+        for name in ("dropout", "distortion", "semi_sampling", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
         for name, value in HARD_ONLY.items():
             if self.attention != "hard" and getattr(self, name) != value:

@@ -103,8 +103,8 @@ def datasets(config: CaptioningConfig, epoch: tf.Variable) -> Datasets:
 
 
 def _scenes(config: CaptioningConfig) -> Parts:
-    def part(count: int, name: str, seed: str) -> Part:
-        drawn = scenes.draw(count, name, seed)
+    def part(count: int, name: str, seed: str, distortion: float = 0.0) -> Part:
+        drawn = scenes.draw(count, name, seed, distortion)
         pictures = [
             Picture((" ".join(word.text for word in sentence),), sentence)
             for sentence in drawn.sentences
@@ -112,7 +112,10 @@ def _scenes(config: CaptioningConfig) -> Parts:
         return Part(pictures, drawn.images, drawn.images)
 
     held_out = (part(NUM_HELD_OUT_SCENES, name, "") for name in ("validation", "test"))
-    return Parts(lambda at: part(config.num_examples, "train", f"{config.seed} {at}"), *held_out)
+    return Parts(
+        lambda at: part(config.num_examples, "train", f"{config.seed} {at}", config.distortion),
+        *held_out,
+    )
 
 
 def _pictures(config: CaptioningConfig) -> Pictures:

@@ -1,8 +1,8 @@
 """Pictures of handwritten digits, with a sentence about each and the region of every word.
 
 The digits are scikit-learn's, of 8 by 8 pixels. A picture of 64 by 64 shows one to five of them,
-each enlarged, turned and moved a little within a cell of three rows and three columns. Four kinds
-of sentences tell what there is:
+each enlarged, turned and moved a little within a cell of three rows and three columns; in training
+they may be slanted and stretched besides. Four kinds of sentences tell what there is:
 
     the seven at the top left    one digit, and where it is
     the seven above the three    two digits in a column, the upper one first; or "left of", in a row
@@ -18,6 +18,7 @@ in validation or test.
 from __future__ import annotations
 
 import functools
+import math
 import random
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ class _Shown(NamedTuple):
     size: int
     top: int
     left: int
-    turn: float  # radians
+    warp: tuple[float, float, float, float]  # what is seen at p was at ((0, 1), (2, 3)) p
 
     @property
     def box(self) -> Box:
@@ -74,15 +75,18 @@ class _Shown(NamedTuple):
         return top, left, bottom, right
 
 
-def draw(count: int, part: str, seed: str) -> Scenes:
+def draw(count: int, part: str, seed: str, distortion: float = 0.0) -> Scenes:
     """So many scenes from the digits of one part: "train", "validation" or "test".
 
-    They follow from the arguments alone.
+    They follow from the arguments alone. Each of the four numbers of a digit's rotation is changed
+    by at most `distortion`, which slants and stretches it.
     """
     chance = random.Random(f"{part} {seed}")
     shown, sentences = [], []
     for _ in range(count):
         digits, sentence = _scene(chance, part)
+        if distortion:
+            digits = [_distorted(each, distortion, chance) for each in digits]
         shown.append(digits)
         sentences.append(sentence)
     return Scenes(_render(shown), sentences)
@@ -159,9 +163,15 @@ def _show(chance: random.Random, part: str, digits: list[int], cells: list[int])
             chance.randint(-(-SIZE * at // CELLS), SIZE * (at + 1) // CELLS - size)
             for at in (row, column)
         )
-        turn = np.deg2rad(chance.uniform(-TURN, TURN))
-        shown.append(_Shown(digit, cell, image, size, top, left, turn))
+        turn = math.radians(chance.uniform(-TURN, TURN))
+        cos, sin = math.cos(turn), math.sin(turn)
+        shown.append(_Shown(digit, cell, image, size, top, left, (cos, -sin, sin, cos)))
     return shown
+
+
+def _distorted(shown: _Shown, most: float, chance: random.Random) -> _Shown:
+    one, two, three, four = (each + chance.uniform(-most, most) for each in shown.warp)
+    return shown._replace(warp=(one, two, three, four))
 
 
 def _place_sentence(shown: _Shown) -> tuple[Word, ...]:
@@ -215,12 +225,11 @@ def _patches(shown: list[_Shown]) -> np.ndarray:
     """Squares (n, 20, 20) with a digit in the middle of each, interpolated between its pixels."""
     images = np.pad(handwritten()[0][[each.image for each in shown]], ((0, 0), (1, 2), (1, 2)))
     scale = np.array([SOURCE / each.size for each in shown], np.float32)
-    turn = np.array([each.turn for each in shown], np.float32)
+    warp = np.array([each.warp for each in shown], np.float32) * scale[:, None]
+    warp = warp.T.reshape(2, 2, -1, 1, 1)  # to and from y and x
     y, x = np.mgrid[:PATCH, :PATCH].astype(np.float32) - (PATCH - 1) / 2
-    cos, sin = (np.multiply(f(turn), scale)[:, None, None] for f in (np.cos, np.sin))
     middle = (SOURCE - 1) / 2 + 1  # within the frame of zeros
-    row = np.clip(cos * y - sin * x + middle, 0.0, SOURCE + 1.0)
-    column = np.clip(sin * y + cos * x + middle, 0.0, SOURCE + 1.0)
+    row, column = (np.clip(by_y * y + by_x * x + middle, 0.0, SOURCE + 1.0) for by_y, by_x in warp)
     top, left = row.astype(np.int64), column.astype(np.int64)
     down, right = row - top, column - left
     number = np.arange(len(shown))[:, None, None]
