@@ -70,7 +70,13 @@ class Placement(NamedTuple):
     def wait_for_all(self) -> None:
         """Returns when all workers have come as far as this."""
         if self.workers > 1:
-            self.strategy.reduce("SUM", self.strategy.run(lambda: tf.constant(1.0)), axis=None)
+
+            @tf.function
+            def meet() -> tf.Tensor:
+                here = self.strategy.run(lambda: tf.constant(1.0))
+                return self.strategy.reduce("SUM", here, axis=None)
+
+            meet()
 
 
 def place(strategy: str, batch_size: int) -> Placement:
