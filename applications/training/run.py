@@ -218,11 +218,8 @@ def _fit(
             f"--learning-rate. Received: --learning-rate {settings.learning_rate}. The last good "
             f"checkpoint is kept in {folder}."
         ) from None
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConnectionError(
-            f"a worker was lost; start all again with --resume. {reason}"
-        ) from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+        raise ConnectionError("a worker was lost; start all of them again.") from None
     return earlier
 
 
