@@ -137,9 +137,10 @@ def _train(arguments: list[str]) -> None:
     memory.keep_freed()
     console.import_tensorflow_quietly()
     from applications.training import run
+    from applications.training.run import Resume
 
     settings = given.settings
-    resume = "auto" if given.auto_resume else "yes" if given.resume else "no"
+    resume: Resume = "auto" if given.auto_resume else "yes" if given.resume else "no"
     try:
         run.run(task, settings, resume=resume)
     except (KeyboardInterrupt, OSError) as error:

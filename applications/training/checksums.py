@@ -35,7 +35,10 @@ class Sums(NamedTuple):
         def kept(each: str) -> bool:
             return each != name and not each.startswith(f"{name}/")
 
-        return Sums(*({k: v for k, v in part.items() if kept(k)} for part in self))
+        return Sums(
+            {each: value for each, value in self.now.items() if kept(each)},
+            {each: values for each, values in self.coming.items() if kept(each)},
+        )
 
 
 def begin(folder: Path) -> None:

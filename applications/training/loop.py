@@ -119,7 +119,7 @@ class _Glance:
     def __init__(self, model: keras.Model, placement: Placement) -> None:
         self.model = model
         self.allowed = placement.workers == 1  # Workers would have to look all at once.
-        self.last, self.logs = 0.0, {}
+        self.last, self.logs = 0.0, dict[str, float]()
 
     def __call__(self) -> dict[str, float]:
         now = time.monotonic()

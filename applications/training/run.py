@@ -38,6 +38,9 @@ from applications.training.task import Datasets, Task
 NEEDED = ("config.json", "facts", "features", "history.csv", "model.keras")  # by later stages
 
 
+Resume = Literal["no", "yes", "auto"]
+
+
 class Trained(NamedTuple):
     """A finished run, read back from its folder."""
 
@@ -47,9 +50,7 @@ class Trained(NamedTuple):
     model: keras.Model
 
 
-def run(
-    task: Task[Any], settings: TrainConfig, *, resume: Literal["no", "yes", "auto"] = "no"
-) -> dict[str, Any]:
+def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dict[str, Any]:
     """Trains `task` as `settings` say, evaluates it, and returns what metrics.json holds.
 
     With `resume` a run that was cut short goes on from its last checkpoint, with the settings it
