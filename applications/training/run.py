@@ -25,11 +25,15 @@ from applications.training import (
     files,
     history,
     plots,
+    precision,
+    profiling,
     provenance,
     strategy,
+    updates,
 )
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
+from applications.training.speed import Speed
 from applications.training.task import Datasets, Task
 
 
@@ -58,18 +62,24 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: bool = False) -> dict
     epoch = data.epoch_counter()
     datasets = task.datasets(settings, epoch)
     with placement.scope:
-        model = _build(task, settings, datasets.facts)
+        model = _build(task, settings, datasets.facts, settings.precision)
     console.say(f"{task.name}: {model.count_params():,} weights on {placement.devices}; {folder}")
     if not (folder / "config.json").exists():  # Only now: a run with wrong data leaves none.
         with files.replacing_folder(folder / "facts") as facts_folder:
             task.save_facts(datasets.facts, facts_folder)
         config.save(folder / "config.json", task.name, settings)
 
-    earlier = _fit(task, settings, model, datasets, epoch)
+    measured = Speed(datasets, settings.batch_size)
+    watching = [measured, keras.callbacks.TerminateOnNaN(raise_error=True)]
+    watching += [profiling.Profile(folder / "profile")] if settings.profile else []
+    earlier = _fit(task, settings, model, datasets, epoch, watching)
+    console.say(measured.describe())
     with files.replacing(folder / "model.keras") as partial:
         model.save(partial)
     trained = Trained(task, settings, datasets.facts, model)
-    metrics = evaluate(trained, datasets, started=started - earlier)
+    if settings.precision != "float32":
+        trained = load(task, folder)
+    metrics = evaluate(trained, datasets, started=started - earlier, speed=measured.results())
     visualize(trained, datasets)
     return metrics
 
@@ -97,11 +107,16 @@ def load_datasets(trained: Trained) -> Datasets:
 
 
 def evaluate(
-    trained: Trained, datasets: Datasets, *, started: float | None = None
+    trained: Trained,
+    datasets: Datasets,
+    *,
+    started: float | None = None,
+    speed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluates on the test data, prints the results, and writes metrics.json.
 
-    `started` is when the run began, by `time.monotonic`; without it the wall time on file stays.
+    `started` is when the run began, by `time.monotonic`, and `speed` how fast it trained; without
+    them, the wall time and the speed on file stay.
     """
     task, settings, _, model = trained
     folder = settings.run_dir
@@ -122,7 +137,8 @@ def evaluate(
         "parameters": model.count_params(),
         "training_seconds": round(history.training_seconds(folder / "history.csv"), 1),
         "evaluation_seconds": round(now - begun, 1),
-        "wall_seconds": round(now - started, 1) if started is not None else _old_wall(path),
+        "wall_seconds": _old(path, "wall_seconds") if started is None else round(now - started, 1),
+        "speed": _old(path, "speed") if speed is None else speed,
         **provenance.describe(),
         "config": config.to_json(settings),
     }
@@ -147,7 +163,12 @@ def visualize(trained: Trained, datasets: Datasets) -> Path:
 
 
 def _fit(
-    task: Task[Any], settings: TrainConfig, model: keras.Model, datasets: Datasets, epoch: Any
+    task: Task[Any],
+    settings: TrainConfig,
+    model: keras.Model,
+    datasets: Datasets,
+    epoch: Any,
+    watching: list[keras.callbacks.Callback],
 ) -> float:
     """Trains to the end and leaves the best weights in `model`; returns seconds spent before."""
     folder = settings.run_dir
@@ -168,7 +189,6 @@ def _fit(
     if first_epoch:
         console.say(f"resuming after epoch {first_epoch} of {settings.epochs}")
     set_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda at, logs: epoch.assign(at))
-    not_a_number = keras.callbacks.TerminateOnNaN(raise_error=True)
     boards = [_tensorboard(folder)] if settings.tensorboard else []
     try:
         model.fit(
@@ -176,7 +196,7 @@ def _fit(
             validation_data=datasets.validation,
             epochs=settings.epochs,
             initial_epoch=first_epoch,
-            callbacks=[not_a_number, set_epoch, *extra, stopping, *boards, lines, keeper],
+            callbacks=[*watching, set_epoch, *extra, stopping, *boards, lines, keeper],
             # Keras draws its bar with escape codes, into files too.
             verbose=1 if sys.stdout.isatty() else 2,
             shuffle=False,  # A data set is in its order already; Keras warns otherwise.
@@ -228,14 +248,18 @@ def _default(task: Task[Any]) -> TrainConfig:
     return next(iter(task.presets.values()))
 
 
-def _build(task: Task[Any], settings: TrainConfig, facts: Any) -> keras.Model:
+def _build(
+    task: Task[Any], settings: TrainConfig, facts: Any, dtype_policy: str = "float32"
+) -> keras.Model:
     """The task's model with all its variables, the optimizer's too: files are read into them."""
-    model = task.build(settings, facts)
+    with precision.policy(dtype_policy):
+        model = task.build(settings, facts)
     if not model.built or not model.compiled:
         raise ValueError(
             f"`build` of the task {task.name!r} must return a model that is built and compiled. "
             f"Received: built={model.built}, compiled={model.compiled}"
         )
+    updates.check(model.optimizer, settings)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return model
@@ -253,8 +277,8 @@ def _tensorboard(folder: Path) -> keras.callbacks.Callback:
     return keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
 
 
-def _old_wall(path: Path) -> float | None:
-    return json.loads(path.read_text(encoding="utf-8"))["wall_seconds"] if path.exists() else None
+def _old(path: Path, name: str) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
 
 
 def _to_json(value: Any) -> Any:
