@@ -123,6 +123,7 @@ def training_data(settings: Settings):
     """The settings and facts of a run, and a data set with the batches of one turn."""
     from applications.training.data import epoch_counter
     from applications.translation import data
+    from applications.translation.encoded import Most
 
     config = dataclasses.replace(
         PRESETS["multi30k"],
@@ -138,14 +139,15 @@ def training_data(settings: Settings):
         facts, train = found.facts, found.train
     else:
         facts, pairs = random_pairs()
-        train = pairs.shuffled(BATCH_SIZE, config.seed, epoch_counter())
+        train = pairs.shuffled(Most(BATCH_SIZE), config.seed, epoch_counter())
     return config, facts, train.take(settings.steps).cache()
 
 
 def random_pairs():
     """Tokenizers, and as many pairs of random ids as Multi30k has, with lengths like its own."""
     from applications.training import text
-    from applications.translation.data import Encoded, Facts
+    from applications.translation.data import Facts
+    from applications.translation.encoded import Encoded
 
     rng = np.random.default_rng(1)
     first = len(text.SPECIAL)
@@ -197,13 +199,13 @@ def peer_search(run_dir: Path, pairs):
 
     from applications.training import run
     from applications.translation.config import TranslationExport
-    from applications.translation.data import Encoded
+    from applications.translation.encoded import Encoded, Most
     from applications.translation.train import TASK
     from benchmarks.peers import translator_torch as peer
 
     trained = run.load(TASK, run_dir)
     theirs, options = peer.transplant(trained.model).eval(), TranslationExport()
-    dataset = Encoded.of(pairs, trained.facts).in_order(SEARCH_BATCH)
+    dataset = Encoded.of(pairs, trained.facts).in_order(Most(SEARCH_BATCH))
     batches = [inputs for inputs, _, _ in dataset.as_numpy_iterator()]
     difference = peer.largest_difference(theirs, trained.model, batches[0])
     console.say(f"logits of ours and of the peer differ by {difference:.1e} at most")

@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from applications.algorithmic.config import VECTORS, AlgorithmicConfig
 from applications.algorithmic.data import Facts
+from applications.training import updates
 from keras_attention import NTMCell, StackCell, compile, loop
 
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
@@ -159,7 +160,7 @@ def build(config: AlgorithmicConfig, facts: Facts) -> Machine:
     machine = Machine(make_cell(config), facts.num_inputs, facts.num_outputs, symbols)
     machine(np.zeros((1, 1), np.int32) if symbols else np.zeros((1, 1, facts.num_inputs)))
     machine.compile(
-        _optimizer(config),
+        updates.of(_optimizer(config), config),
         bits,
         metrics=[keras.metrics.MeanMetricWrapper(wrong, name="wrong")],
         steps_per_execution=min(20, config.updates),  # Keras spends a millisecond on each

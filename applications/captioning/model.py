@@ -9,7 +9,7 @@ from keras import layers, ops
 from applications.captioning import encoders
 from applications.captioning.config import CaptioningConfig
 from applications.captioning.data import Facts
-from applications.training import schedules, text
+from applications.training import precision, schedules, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from keras_attention import (
     AdditiveScore,
@@ -145,26 +145,27 @@ class Captioner(keras.Model):
             "semi_sampling": semi_sampling,
         }
         self.has_attention = attention != "none"
-        self.cnn = encoders.small_cnn(tuple(cnn_units)) if cnn_units else None
-        self.annotation = layers.Dense(units, name="annotation")
-        self.embedding = layers.Embedding(vocabulary_size, embedding_units)
-        self.norm = layers.BatchNormalization(momentum=0.9, name="norm")
-        self.context_norm = None
-        if attention != "hard":  # A mean of many places says little until it is enlarged.
-            self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
-        self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
-        looks = _attention(attention, units, semi_sampling)
-        looks = GatedAttention(looks) if gate and self.has_attention else looks
-        cell = AttentionCell(
-            layers.LSTMCell(units),
-            looks,
-            attentional_units=units if order == "update_then_look" else None,
-            input_feeding=order != "update_then_look",
-        )
-        self.decoder = AttentionDecoder(cell, name="decoder")
-        self.deep_output = layers.Dense(embedding_units, name="deep_output")
-        self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
-        self.dropout = layers.Dropout(dropout)
+        with precision.policy(self.dtype_policy):
+            self.cnn = encoders.small_cnn(tuple(cnn_units)) if cnn_units else None
+            self.annotation = layers.Dense(units, name="annotation")
+            self.embedding = layers.Embedding(vocabulary_size, embedding_units)
+            self.norm = layers.BatchNormalization(momentum=0.9, name="norm")
+            self.context_norm = None
+            if attention != "hard":  # A mean of many places says little until it is enlarged.
+                self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
+            self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
+            looks = _attention(attention, units, semi_sampling)
+            looks = GatedAttention(looks) if gate and self.has_attention else looks
+            cell = AttentionCell(
+                layers.LSTMCell(units),
+                looks,
+                attentional_units=units if order == "update_then_look" else None,
+                input_feeding=order != "update_then_look",
+            )
+            self.decoder = AttentionDecoder(cell, name="decoder")
+            self.deep_output = layers.Dense(embedding_units, name="deep_output")
+            self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
+            self.dropout = layers.Dropout(dropout)
         self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, inputs_shape):
@@ -205,7 +206,7 @@ class Captioner(keras.Model):
         features = ops.reshape(features, (-1, places, features.shape[-1]))
         annotations = self.annotation(features)
         if self.has_attention:  # A mean is of no place.
-            annotations += self.position
+            annotations += ops.cast(self.position, annotations.dtype)
         annotations = ops.relu(annotations)
         annotations = self.dropout(annotations, training=training)
         mean = self.norm(ops.mean(annotations, axis=1), training=training)
@@ -307,7 +308,7 @@ def build(config: CaptioningConfig, facts: Facts) -> keras.Model:
     optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=5.0)
     spread = config.doubly_stochastic if captioner.has_attention else 0.0
     model.compile(
-        optimizer,
+        updates.of(optimizer, config),
         {"logits": crossentropy, "weights": losses.DoublyStochasticLoss()},
         {"logits": 1.0, "weights": spread},
         jit_compile=False,

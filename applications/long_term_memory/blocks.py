@@ -64,14 +64,17 @@ def read_in_blocks(
                     tape.watch(variables)
                     outputs = read(variables, *block)
                 slopes = tape.gradient(outputs, variables, upstream)
-                return [total + slope for total, slope in zip(sums, slopes, strict=True)], ()
+                pairs = zip(sums, slopes, strict=True)
+                return [total + ops.cast(slope, total.dtype) for total, slope in pairs], ()
 
-            zeros = [ops.zeros_like(each) for each in variables]
+            zeros = [ops.zeros(ops.shape(each), "float32") for each in variables]
             upstream = tuple(in_blocks(each) for each in upstream)
             sums, _ = loop.scan(add, zeros, (blocks, upstream), ())
-            return None, None, *sums
+            pairs = zip(sums, variables, strict=True)
+            return None, None, *(ops.cast(total, each.dtype) for total, each in pairs)
 
-        rows = ops.zeros((size, units)), ops.zeros((size, length))
+        dtype = variables[0].dtype
+        rows = ops.zeros((size, units), dtype), ops.zeros((size, length), dtype)
         _, outputs = loop.scan(lambda _, now: ((), read(variables, *now)), (), blocks, rows)
         flat = (ops.reshape(each, (-1, *ops.shape(each)[2:])) for each in outputs)
         return tuple(each[:batch_size] for each in flat), gradient

@@ -13,6 +13,7 @@ from applications.long_term_memory.blocks import read_in_blocks
 from applications.long_term_memory.config import LongTermMemoryConfig
 from applications.long_term_memory.data import Facts
 from applications.long_term_memory.problems import TOLERANCE
+from applications.training import precision, updates
 from keras_attention import FeedForwardAttention, compile, masking
 
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
@@ -72,17 +73,20 @@ class LongTermMemory(keras.Model):
         self.mask = mask
         self.position_scale = position_scale
         self.units = units
-        self.hidden = layers.Dense(units, rectify, kernel_initializer=_normal(), name="hidden")
-        if attention == "learned":
-            self.pooling = FeedForwardAttention(kernel_initializer=_normal(), name="pooling")
-        self.combine = layers.Dense(units, rectify, kernel_initializer=_normal(), name="combine")
-        self.answer = layers.Dense(
-            num_answers or 1,
-            None if num_answers else rectify,
-            kernel_initializer=_normal(),
-            dtype="float32",
-            name="answer",
-        )
+        with precision.policy(self.dtype_policy):
+            self.hidden = layers.Dense(units, rectify, kernel_initializer=_normal(), name="hidden")
+            if attention == "learned":
+                self.pooling = FeedForwardAttention(kernel_initializer=_normal(), name="pooling")
+            self.combine = layers.Dense(
+                units, rectify, kernel_initializer=_normal(), name="combine"
+            )
+            self.answer = layers.Dense(
+                num_answers or 1,
+                None if num_answers else rectify,
+                kernel_initializer=_normal(),
+                dtype="float32",
+                name="answer",
+            )
 
     def build(self, inputs_shape):
         width = inputs_shape["sequence"][-1] + bool(self.position_scale)
@@ -119,15 +123,17 @@ class LongTermMemory(keras.Model):
                 variables[2:], [], hidden, mask=mask, return_attention_scores=True
             )[0]
         counted = lengths if self.mask else ops.full_like(lengths, length)
-        weights = ops.cast(masking.padding_mask(counted, length), hidden.dtype)
-        weights /= ops.maximum(ops.cast(counted, hidden.dtype), 1.0)[:, None]
+        weights = ops.cast(masking.padding_mask(counted, length), "float32")
+        weights /= ops.maximum(ops.cast(counted, "float32"), 1.0)[:, None]
+        weights = ops.cast(weights, hidden.dtype)
         return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), hidden), axis=1), weights
 
     def _with_time(self, sequence):
         if not self.position_scale:
             return sequence
         batch_size, length = ops.shape(sequence)[:2]
-        time = ops.arange(length, dtype=sequence.dtype) / self.position_scale
+        time = ops.cast(ops.arange(length), "float32") / self.position_scale
+        time = ops.cast(time, sequence.dtype)
         time = ops.broadcast_to(time[None, :, None], (batch_size, length, 1))
         return ops.concatenate([sequence, time], axis=-1)
 
@@ -173,7 +179,7 @@ def build(config: LongTermMemoryConfig, facts: Facts) -> LongTermMemory:
     model({"sequence": np.zeros((1, 2, 2), np.float32), "lengths": np.array([2], np.int32)})
     chooses = bool(facts.answers)
     model.compile(
-        keras.optimizers.Adam(config.learning_rate, epsilon=1e-8),
+        updates.of(keras.optimizers.Adam(config.learning_rate, epsilon=1e-8), config),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         if chooses
         else keras.losses.MeanSquaredError(),

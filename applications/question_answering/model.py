@@ -11,6 +11,7 @@ from keras import ops
 
 from applications.question_answering.config import QuestionAnsweringConfig
 from applications.question_answering.data import Facts
+from applications.training import precision, updates
 from keras_attention import MemoryAddressing, SentenceEmbedding, TimeWords
 from keras_attention.compile import uses_xla
 
@@ -84,20 +85,21 @@ class MemoryNetwork(keras.Model):
         }
         self.attention = attention
         self.num_words = vocabulary_size
-        self.embedding = SentenceEmbedding(
-            vocabulary_size + memory_size,  # a time is a word too
-            units,
-            encoding == "position",
-            keras.initializers.RandomNormal(stddev=INITIAL_STD),
-            name="embedding",
-        )
-        if attention == "none":
-            self.answers = SentenceEmbedding.from_config(
-                {**self.embedding.get_config(), "name": "answers"}
+        with precision.policy(self.dtype_policy):
+            self.embedding = SentenceEmbedding(
+                vocabulary_size + memory_size,  # a time is a word too
+                units,
+                encoding == "position",
+                keras.initializers.RandomNormal(stddev=INITIAL_STD),
+                name="embedding",
             )
-        else:
-            self.times = TimeWords(vocabulary_size, memory_size, noise)
-            self.memory = MemoryAddressing(self.embedding, num_hops)
+            if attention == "none":
+                self.answers = SentenceEmbedding.from_config(
+                    {**self.embedding.get_config(), "name": "answers"}
+                )
+            else:
+                self.times = TimeWords(vocabulary_size, memory_size, noise)
+                self.memory = MemoryAddressing(self.embedding, num_hops)
 
     def build(self, inputs_shape):
         sentence_length = inputs_shape["question"][-1] + 1
@@ -173,9 +175,10 @@ def build(config: QuestionAnsweringConfig, facts: Facts) -> MemoryNetwork:
     story = np.zeros((1, facts.memory_size, facts.num_words), np.int32)
     model({"story": story, "question": story[:, 0]})
     # The paper sums the loss over a batch, Keras takes the mean: the step and the clipping make up.
-    size = config.batch_size
+    size = config.batch_size * config.accumulate
+    optimizer = DenseSGD(config.learning_rate * size, clipnorm=CLIP / size)
     model.compile(
-        DenseSGD(config.learning_rate * size, clipnorm=CLIP / size),
+        updates.of(optimizer, config),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.MeanMetricWrapper(wrong_answer, name="error")],
         jit_compile=uses_xla(training=True) and not tf.distribute.has_strategy(),

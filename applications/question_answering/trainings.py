@@ -67,7 +67,8 @@ class Trainings(keras.callbacks.Callback):
             initialize(self.model, self.config.seed, training)
             self.settled = 0
         rate = self.config.learning_rate * 0.5 ** (self.settled // self.config.halve_every)
-        self.model.optimizer.learning_rate = rate * self.config.batch_size
+        size = self.config.batch_size * self.config.accumulate
+        self.model.optimizer.learning_rate = rate * size
         if not self._starts(at):
             self.settled += 1
 

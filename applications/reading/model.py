@@ -11,7 +11,7 @@ from keras import layers, ops
 from applications.reading.config import ReadingConfig
 from applications.reading.data import Facts
 from applications.reading.encoding import PAD
-from applications.training import schedules
+from applications.training import precision, schedules, updates
 from applications.training.encoder import BidirectionalGRU
 from keras_attention import AdditiveSoftAttention, BilinearScore, SoftAttention
 
@@ -87,21 +87,24 @@ class Reader(keras.Model):
             "dropout": dropout,
         }
         self.first_entity, self.num_entities = first_entity, num_entities
-        self.embedding = layers.Embedding(
-            first_entity + num_entities, embedding_units, name="embedding"
-        )
-        self.dropout = layers.Dropout(dropout)
-        self.passage_encoder = BidirectionalGRU(units, name="passage_encoder")
-        self.query_encoder = BidirectionalGRU(units, name="query_encoder")
-        self.attention = None
-        if attention == "learned" and model == "attentive":
-            self.attention = AdditiveSoftAttention(2 * units, name="attention")
-        elif attention == "learned":
-            self.attention = SoftAttention(BilinearScore(), name="attention")
-        self.joint = None
-        if model == "attentive":
-            self.joint = layers.Dense(2 * units, "tanh", use_bias=False, name="joint")
-        self.answers = layers.Dense(num_entities, use_bias=False, dtype="float32", name="answers")
+        with precision.policy(self.dtype_policy):
+            self.embedding = layers.Embedding(
+                first_entity + num_entities, embedding_units, name="embedding"
+            )
+            self.dropout = layers.Dropout(dropout)
+            self.passage_encoder = BidirectionalGRU(units, name="passage_encoder")
+            self.query_encoder = BidirectionalGRU(units, name="query_encoder")
+            self.attention = None
+            if attention == "learned" and model == "attentive":
+                self.attention = AdditiveSoftAttention(2 * units, name="attention")
+            elif attention == "learned":
+                self.attention = SoftAttention(BilinearScore(), name="attention")
+            self.joint = None
+            if model == "attentive":
+                self.joint = layers.Dense(2 * units, "tanh", use_bias=False, name="joint")
+            self.answers = layers.Dense(
+                num_entities, use_bias=False, dtype="float32", name="answers"
+            )
 
     def build(self, inputs_shape):
         width, units = self.config["embedding_units"], self.config["units"]
@@ -162,8 +165,9 @@ def build(config: ReadingConfig, facts: Facts) -> Reader:
     )
     ids = np.ones((1, 1), np.int32)
     model({"passage": ids, "query": ids})
+    optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=CLIP)
     model.compile(
-        schedules.adam(config.learning_rate, config.average, global_clipnorm=CLIP),
+        updates.of(optimizer, config),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,

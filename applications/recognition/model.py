@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from applications.recognition.config import RecognitionConfig
 from applications.recognition.data import Facts
-from applications.training import schedules
+from applications.training import precision, schedules, updates
 from keras_attention import (
     GlimpseNetwork,
     LocationSampler,
@@ -91,23 +91,25 @@ class Recognizer(keras.Model):
             "dropout": dropout,
         }
         self.attention = attention
-        if attention == "none":
-            self.whole = small_cnn(num_objects, units)
-        else:
-            self.looking = RecurrentAttention(
-                Retina(glimpse_size, scales),
-                GlimpseNetwork(units, hidden_units, dropout),
-                # The identity keeps what was seen first as well as what was seen last. With a bias
-                # TensorFlow 2.21 fails to optimize the graph: its remapper leaves an op unnamed.
-                layers.SimpleRNNCell(units, "relu", False, recurrent_initializer="identity"),
-                LocationSampler(location_std, inference),
-                num_glimpses=num_glimpses,
-                num_objects=num_objects,
-            )
-            self.looking.sampler.trainable = attention == "learned"
-            self.seed_generator = keras.random.SeedGenerator()
-        self.dropout = layers.Dropout(dropout)
-        self.classifier = layers.Dense(num_classes, dtype="float32", name="classifier")
+        with precision.policy(self.dtype_policy):
+            if attention == "none":
+                self.whole = small_cnn(num_objects, units)
+            else:
+                self.looking = RecurrentAttention(
+                    Retina(glimpse_size, scales),
+                    GlimpseNetwork(units, hidden_units, dropout),
+                    # The identity keeps what was seen first as well as what was seen last. With a
+                    # bias TensorFlow 2.21 fails to optimize the graph: its remapper leaves an op
+                    # unnamed.
+                    layers.SimpleRNNCell(units, "relu", False, recurrent_initializer="identity"),
+                    LocationSampler(location_std, inference),
+                    num_glimpses=num_glimpses,
+                    num_objects=num_objects,
+                )
+                self.looking.sampler.trainable = attention == "learned"
+                self.seed_generator = keras.random.SeedGenerator()
+            self.dropout = layers.Dropout(dropout)
+            self.classifier = layers.Dense(num_classes, dtype="float32", name="classifier")
 
     def build(self, image_shape):
         self.image_shape = image_shape
@@ -207,7 +209,7 @@ def build(config: RecognitionConfig, facts: Facts) -> keras.Model:
         config.learning_rate, config.average, amsgrad=True, global_clipnorm=5.0
     )
     model.compile(
-        optimizer,
+        updates.of(optimizer, config),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.MeanMetricWrapper(wrong, name="error")],
         jit_compile=False,

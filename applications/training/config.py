@@ -29,6 +29,10 @@ class TrainConfig:
     """Most passes over the training data."""
     batch_size: int = 64
     """Examples per step, over all devices together."""
+    accumulate: int = 1
+    """Steps whose mean gradient makes one update of the weights, which then is of so many times
+    --batch-size examples. An epoch has as many steps as without, and fewer updates; the learning
+    rate is that of an update."""
     learning_rate: float = 1e-3
     """Step size of the optimizer at its highest."""
     patience: int = 0
@@ -41,15 +45,22 @@ class TrainConfig:
     has been multiplied too."""
     checkpoint_steps: int = 1000
     """Write a checkpoint after so many steps of an epoch too; 0: after whole epochs only."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the training. mixed: in 16 bits, which GPUs are faster at, with weights, losses
+    and softmax in float32; mixed_float16 scales the loss. What comes after the training, the final
+    evaluation and the export among it, is in float32."""
     data_dir: Path | None = None
     """Folder with data that is already on this machine."""
     tensorboard: bool = False
     """Also write TensorBoard logs into the run folder."""
+    profile: bool = False
+    """Also trace a few of the first steps into the run folder, for TensorBoard's profiler."""
 
     def __post_init__(self) -> None:
         for name, lowest in (
             ("epochs", 1),
             ("batch_size", 1),
+            ("accumulate", 1),
             ("patience", 0),
             ("checkpoint_steps", 0),
         ):

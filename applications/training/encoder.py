@@ -40,8 +40,8 @@ class BidirectionalGRU(layers.Layer):
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.forward = layers.GRUCell(units, name="forward")
-        self.backward = layers.GRUCell(units, name="backward")
+        self.forward = layers.GRUCell(units, name="forward", dtype=self.dtype_policy)
+        self.backward = layers.GRUCell(units, name="backward", dtype=self.dtype_policy)
         self.supports_masking = True
 
     def build(self, inputs_shape):

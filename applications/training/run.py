@@ -28,11 +28,15 @@ from applications.training import (
     history,
     loop,
     plots,
+    precision,
+    profiling,
     provenance,
     strategy,
+    updates,
 )
 from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
+from applications.training.speed import Speed
 from applications.training.task import Datasets, Task
 
 NEEDED = ("config.json", "facts", "features", "history.csv", "model.keras")  # by later stages
@@ -71,22 +75,28 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
     epoch = data.epoch_counter()
     datasets = task.datasets(settings, epoch)
     with placement.scope:
-        model = _build(task, placement.scaled(settings), datasets.facts)
+        scaled = placement.scaled(settings)
+        model = _build(task, scaled, datasets.facts, settings.precision)
     console.say(f"{task.name}: {model.count_params():,} weights on {placement.devices}; {folder}")
     if placement.is_chief and not begun:  # Only now: a run with wrong data leaves none.
         with files.replacing_folder(folder / "facts") as facts_folder:
             task.save_facts(datasets.facts, facts_folder)
         config.save(folder / "config.json", task.name, settings)
 
-    earlier = _fit(task, settings, model, datasets, epoch, placement)
+    measured = Speed(datasets, settings.batch_size)
+    watching: list[keras.callbacks.Callback] = [measured]
+    if settings.profile and placement.is_chief:
+        watching.append(profiling.Profile(folder / "profile"))
+    earlier = _fit(task, settings, model, datasets, epoch, placement, watching)
+    console.say(measured.describe())
     metrics = {}
     if placement.is_chief:
         with files.replacing(folder / "model.keras") as partial:
             model.save(partial)
         trained = Trained(task, settings, datasets.facts, model)
-        if placement.replicas > 1:  # From here on one device works.
-            trained = load(task, folder)
-        metrics = evaluate(trained, datasets, started=started - earlier)
+        if placement.replicas > 1 or settings.precision != "float32":
+            trained = load(task, folder)  # From here on, one device and float32.
+        metrics = evaluate(trained, datasets, started=started - earlier, speed=measured.results())
         visualize(trained, datasets)
     placement.wait_for_all()
     return metrics
@@ -116,11 +126,16 @@ def load_datasets(trained: Trained) -> Datasets:
 
 
 def evaluate(
-    trained: Trained, datasets: Datasets, *, started: float | None = None
+    trained: Trained,
+    datasets: Datasets,
+    *,
+    started: float | None = None,
+    speed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluates on the test data, prints the results, and writes metrics.json.
 
-    `started` is when the run began, by `time.monotonic`; without it the wall time on file stays.
+    `started` is when the run began, by `time.monotonic`, and `speed` how fast it trained; without
+    them, the wall time and the speed on file stay.
     """
     task, settings, _, model = trained
     folder = settings.run_dir
@@ -141,7 +156,8 @@ def evaluate(
         "parameters": model.count_params(),
         "training_seconds": round(history.training_seconds(folder / "history.csv"), 1),
         "evaluation_seconds": round(now - begun, 1),
-        "wall_seconds": round(now - started, 1) if started is not None else _old_wall(path),
+        "wall_seconds": _old(path, "wall_seconds") if started is None else round(now - started, 1),
+        "speed": _old(path, "speed") if speed is None else speed,
         **provenance.describe(),
         "config": config.to_json(settings),
     }
@@ -172,6 +188,7 @@ def _fit(
     datasets: Datasets,
     epoch: Any,
     placement: strategy.Placement,
+    watching: list[keras.callbacks.Callback],
 ) -> float:
     """Trains to the end and leaves the best weights in `model`; returns seconds spent before."""
     folder = settings.run_dir
@@ -211,7 +228,7 @@ def _fit(
             placement,
             epochs=settings.epochs,
             start=start,
-            callbacks=[set_epoch, *extra, stopping, *boards, lines, keeper],
+            callbacks=[*watching, set_epoch, *extra, stopping, *boards, lines, keeper],
         )
     except loop.Diverged:
         raise UserError(
@@ -274,14 +291,18 @@ def _default(task: Task[Any]) -> TrainConfig:
     return next(iter(task.presets.values()))
 
 
-def _build(task: Task[Any], settings: TrainConfig, facts: Any) -> keras.Model:
+def _build(
+    task: Task[Any], settings: TrainConfig, facts: Any, dtype_policy: str = "float32"
+) -> keras.Model:
     """The task's model with all its variables, the optimizer's too: files are read into them."""
-    model = task.build(settings, facts)
+    with precision.policy(dtype_policy):
+        model = task.build(settings, facts)
     if not model.built or not model.compiled:
         raise ValueError(
             f"`build` of the task {task.name!r} must return a model that is built and compiled. "
             f"Received: built={model.built}, compiled={model.compiled}"
         )
+    updates.check(model.optimizer, settings)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return model
@@ -299,10 +320,10 @@ def _tensorboard(folder: Path) -> keras.callbacks.Callback:
     return keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
 
 
-def _old_wall(path: Path) -> float | None:
+def _old(path: Path, name: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["wall_seconds"]
-    except (OSError, ValueError, KeyError, TypeError):  # None yet, or damaged: it is written anew.
+        return json.loads(path.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError):  # None yet, or damaged: it is written anew.
         return None
 
 

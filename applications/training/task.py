@@ -36,6 +36,9 @@ class Datasets(NamedTuple):
     """What the model must know of the data: vocabularies, lengths. Never the data itself."""
     examples: Any = None
     """The examples as people see them, where evaluation needs more than the batches hold."""
+    amounts: Mapping[str, float] = {}
+    """What an epoch of `train` holds, by its unit, such as tokens; of examples, so many as steps
+    and --batch-size say, unless they are among them."""
 
 
 class Source(NamedTuple):

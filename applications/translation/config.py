@@ -31,6 +31,9 @@ class TranslationConfig(TrainConfig):
     """For --data dates: how many pairs to train on."""
     max_length: int = 60
     """Longer training pairs are left out, in tokens of either side."""
+    tokens_per_batch: int = 0
+    """Most tokens of either side of a batch, with padding, all devices together: short sentences
+    make large batches, of --batch-size sentences at most. 0: batches of --batch-size sentences."""
 
     tokens: Literal["words", "subwords", "characters"] = "words"
     """What a sentence is cut into; subwords need tensorflow-text."""
@@ -80,6 +83,11 @@ class TranslationConfig(TrainConfig):
         if self.data not in ("dates", "multi30k", "files") and not self.data.startswith("tfds:"):
             raise UserError(
                 f"--data must be dates, multi30k, files or tfds:NAME. Received: {self.data}"
+            )
+        if self.tokens_per_batch and self.tokens_per_batch <= self.max_length:
+            raise UserError(
+                "--tokens-per-batch must be 0 or hold a sentence of --max-length and its end, "
+                f"{self.max_length + 1} tokens. Received: {self.tokens_per_batch}"
             )
         if self.subword_dropout and self.tokens != "subwords":
             raise UserError(f"--subword-dropout needs --tokens subwords, not {self.tokens}.")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from applications.training import schedules, text
+from applications.training import precision, schedules, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from applications.training.encoder import BidirectionalGRU
 from applications.translation.config import TranslationConfig
@@ -47,8 +47,8 @@ class Translator(keras.Model):
         embedding_units: Width of E and t.
         units: Width of each GRU and of the additive score.
         dropout: Share of E x, E y, h and t dropped in training.
-        output_dtype: Precision of the products U s + V E y + C c and E t in training; elsewhere it
-            is float32.
+        output_dtype: Precision of the products U s + V E y + C c and E t in training; elsewhere,
+            and if it is float32, they are as precise as all others.
 
     Call arguments:
         inputs: A dict of `source` (B, S) and `target` (B, T), ids, the target behind a start token;
@@ -82,18 +82,21 @@ class Translator(keras.Model):
             "output_dtype": output_dtype,
         }
         self.target_size = target_size
-        self.source_embedding = layers.Embedding(_round_up(source_size), embedding_units)
-        self.target_embedding = layers.ReversibleEmbedding(_round_up(target_size), embedding_units)
-        self.encoder = BidirectionalGRU(units, name="encoder")
-        self.first_state = layers.Dense(units, activation="tanh", name="first_state")
-        cell = AttentionCell(
-            layers.GRUCell(units),
-            _attention(attention, units),
-            attentional_units=units if input_feeding else None,
-        )
-        self.decoder = AttentionDecoder(cell, name="decoder")
-        self.deep_output = layers.Dense(2 * embedding_units, name="deep_output")
-        self.dropout = layers.Dropout(dropout)
+        with precision.policy(self.dtype_policy):
+            self.source_embedding = layers.Embedding(_round_up(source_size), embedding_units)
+            self.target_embedding = layers.ReversibleEmbedding(
+                _round_up(target_size), embedding_units
+            )
+            self.encoder = BidirectionalGRU(units, name="encoder")
+            self.first_state = layers.Dense(units, activation="tanh", name="first_state")
+            cell = AttentionCell(
+                layers.GRUCell(units),
+                _attention(attention, units),
+                attentional_units=units if input_feeding else None,
+            )
+            self.decoder = AttentionDecoder(cell, name="decoder")
+            self.deep_output = layers.Dense(2 * embedding_units, name="deep_output")
+            self.dropout = layers.Dropout(dropout)
         self.has_attention = attention != "none"
 
     def build(self, inputs_shape):
@@ -107,15 +110,17 @@ class Translator(keras.Model):
         self.decoder.build(embedded, annotations, key)
         self.deep_output.build((None, None, units + width + 2 * units))
         self.output_bias = self.add_weight(
-            shape=(_round_up(self.target_size),), initializer="zeros", name="output_bias"
+            shape=(_round_up(self.target_size),),
+            initializer="zeros",
+            autocast=False,
+            name="output_bias",
         )
 
     def call(self, inputs, training=False):
         memory, state = self.encode(inputs["source"], inputs["source_lengths"], training)
         embedded = self.dropout(self.target_embedding(inputs["target"]), training=training)
         decoded = self.decoder.run(embedded, memory, state, training=training)
-        bias = ops.cast(self.output_bias, "float32")
-        return self._logits(decoded.outputs, decoded.contexts, embedded, bias, training)
+        return self._logits(decoded.outputs, decoded.contexts, embedded, self.output_bias, training)
 
     def annotate(self, source, source_lengths, training=False):
         """What the encoder makes of each token (B, S, 2 units), and its last states (B, units)."""
@@ -195,9 +200,11 @@ class Translator(keras.Model):
 
     def _logits(self, outputs, contexts, embedded, bias, training=False):
         dtype = self.config["output_dtype"] if training else "float32"
+        dtype = self.compute_dtype if dtype == "float32" else dtype
         features = ops.concatenate([outputs, embedded, contexts], axis=-1)
         rows = ops.reshape(features, (-1, features.shape[-1]))
-        deep = _multiply(rows, self.deep_output.kernel, dtype) + self.deep_output.bias
+        deep = ops.cast(_multiply(rows, self.deep_output.kernel, dtype), rows.dtype)
+        deep += ops.cast(self.deep_output.bias, rows.dtype)
         deep = self.dropout(ops.maximum(*ops.split(deep, 2, axis=-1)), training=training)
         logits = _multiply(deep, ops.transpose(self.target_embedding.embeddings), dtype)
         logits = ops.cast(logits, "float32") + bias
@@ -222,7 +229,11 @@ def build(config: TranslationConfig, facts: Facts) -> keras.Model:
     ids = np.full((1, 1), text.END, np.int32)
     model({"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids})
     optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=1.0)
-    model.compile(optimizer, SmoothedCrossentropy(config.label_smoothing), jit_compile=False)
+    model.compile(
+        updates.of(optimizer, config),
+        SmoothedCrossentropy(config.label_smoothing),
+        jit_compile=False,
+    )
     return model
 
 
@@ -235,8 +246,8 @@ def _attention(kind: str, units: int):
 
 
 def _multiply(rows, kernel, dtype: str):
-    """The product of two matrices, computed in a dtype of its own."""
-    return ops.cast(ops.matmul(ops.cast(rows, dtype), ops.cast(kernel, dtype)), rows.dtype)
+    """The product of two matrices, in a dtype of its own."""
+    return ops.matmul(ops.cast(rows, dtype), ops.cast(kernel, dtype))
 
 
 def _round_up(size: int, multiple: int = 64) -> int:

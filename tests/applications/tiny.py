@@ -68,6 +68,8 @@ class TinyTask(Task[TinyConfig]):
     def build(self, config, facts):
         import keras
 
+        from applications.training import updates
+
         model = keras.Sequential(
             [
                 keras.Input((facts["width"],)),
@@ -78,7 +80,7 @@ class TinyTask(Task[TinyConfig]):
         )
         momentum = {"use_ema": True, "ema_momentum": 0.9} if config.average else {}
         optimizer = keras.optimizers.Adam(config.learning_rate, **momentum)
-        model.compile(optimizer, "mse", metrics=["mae"])
+        model.compile(updates.of(optimizer, config), "mse", metrics=["mae"])
         return model
 
     def callbacks(self, config, datasets):

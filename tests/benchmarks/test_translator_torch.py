@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from applications.training import text
 from applications.translation.config import TranslationConfig
-from applications.translation.data import Encoded, Facts
+from applications.translation.data import Facts
+from applications.translation.encoded import Encoded, Most
 from applications.translation.model import build
 
 pytest.importorskip("torch", reason="PyTorch is installed by `make benchmark` only")
@@ -43,7 +44,7 @@ def batch():
         for size in (SOURCE_SIZE, TARGET_SIZE)
     )
     encoded = Encoded([np.append(ids, text.END) for ids in sources], targets)
-    return next(encoded.in_order(13).as_numpy_iterator())
+    return next(encoded.in_order(Most(13)).as_numpy_iterator())
 
 
 def test_both_give_the_same_logits(ours, batch):

@@ -11,6 +11,7 @@ from applications.training.data import epoch_counter
 from applications.training.errors import DataError, UserError
 from applications.translation import data
 from applications.translation.config import PRESETS, TranslationConfig
+from applications.translation.encoded import Most
 
 WORDS = "one two three four five six seven".split()
 PAIRS = [(" ".join(WORDS[: 1 + i % 7]), " ".join(reversed(WORDS[: 1 + i % 7]))) for i in range(53)]
@@ -191,3 +192,81 @@ def test_every_epoch_cuts_subwords_anew_and_a_resumed_one_alike(files):
 def test_subword_dropout_needs_subwords(files):
     with pytest.raises(UserError, match="--subword-dropout needs --tokens subwords, not words"):
         dataclasses.replace(files, subword_dropout=0.1)
+
+
+def token_counts(dataset):
+    """Tokens of the longer side of each batch, with padding, and its pairs."""
+    found = []
+    for inputs, labels, _ in dataset:
+        size = len(labels)
+        found.append((size * max(inputs["source"].shape[1], labels.shape[1]), size))
+    return found
+
+
+def test_batches_of_so_many_tokens_lose_no_pair(files):
+    config = dataclasses.replace(files, tokens_per_batch=24, batch_size=7, max_length=8)
+    epoch = epoch_counter()
+    read = data.datasets(config, epoch)
+    orders = []
+    for at in (0, 1, 1):
+        epoch.assign(at)
+        found = token_counts(read.train)
+        assert len(found) == read.train.cardinality()
+        assert sum(size for _, size in found) == 53
+        assert max(tokens for tokens, _ in found) <= 24 and max(size for _, size in found) == 7
+        orders.append(batches(read.train))
+    for ours, theirs in zip(orders[1], orders[2], strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    assert [len(each[0]) for each in orders[0]] != [len(each[0]) for each in orders[1]]
+    assert max(tokens for tokens, _ in token_counts(read.validation)) <= 24
+    assert sum(size for _, size in token_counts(read.validation)) == 53
+    assert read.amounts == {"examples": 53, "tokens": sum(2 + i % 7 for i in range(53))}
+
+
+def test_batches_of_tokens_are_shared_among_devices():
+    pairs = data.Encoded([np.ones(1 + i % 7, np.int32) for i in range(53)], [np.ones(3)] * 53)
+    train = pairs.shuffled(Most(9, 24, multiple=3), 1, epoch_counter())
+    found = token_counts(train)
+    assert all(size % 3 == 0 and tokens <= 24 for tokens, size in found)
+    assert sum(size for _, size in found) == 51
+
+
+@pytest.mark.parametrize(
+    ("tokens", "strategy", "message"),
+    [
+        (60, "none", "must be 0 or hold a sentence of --max-length and its end, 61 tokens. Rec"),
+        (100, "mirrored", "for each of the 2 devices, 122 tokens. Received: 100"),
+    ],
+)
+def test_too_few_tokens_for_a_sentence_are_refused(files, monkeypatch, tokens, strategy, message):
+    placement = data.strategy.Placement(None, 2, "two")
+    monkeypatch.setattr(data.strategy, "place", lambda *_: placement)
+    with pytest.raises(UserError, match=message):
+        config = dataclasses.replace(
+            files, tokens_per_batch=tokens, strategy=strategy, batch_size=4
+        )
+        data.datasets(config, epoch_counter())
+
+
+def test_batches_of_tokens_are_as_many_in_every_epoch_of_other_subwords(files):
+    pytest.importorskip("tensorflow_text")
+    pytest.importorskip("sentencepiece")
+    config = dataclasses.replace(
+        files,
+        tokens="subwords",
+        vocabulary_size=40,
+        subword_dropout=0.5,
+        max_length=40,
+        tokens_per_batch=90,
+        batch_size=20,
+    )
+    epoch = epoch_counter()
+    train = data.datasets(config, epoch).train
+    pairs = []
+    for at in range(3):
+        epoch.assign(at)
+        found = token_counts(train)
+        assert len(found) == train.cardinality()
+        assert max(tokens for tokens, _ in found) <= 90
+        pairs.append(sum(size for _, size in found))
+    assert min(pairs) > 45 and max(pairs) <= 53
