@@ -128,7 +128,7 @@ PRESETS = {
         units=64,
         epochs=10,
     ),
-    "news": ReadingConfig(
+    "news": ReadingConfig(  # the widths of Chen et al.; untested at scale
         run_dir=Path("runs/news"),
         data="tfds:cnn_dailymail",
         model="bilinear",

@@ -143,6 +143,25 @@ PRESETS = {
         label_smoothing=0.1,
         average=0.998,
     ),
+    # RNNsearch-50 of Bahdanau et al., in subwords, on the data of Luong et al. Untested at scale.
+    "wmt14": TranslationConfig(
+        run_dir=Path("runs/wmt14"),
+        data="tfds:wmt14_translate/de-en",
+        languages=("en", "de"),
+        max_length=50,
+        tokens_per_batch=8192,
+        batch_size=1024,
+        tokens="subwords",
+        vocabulary_size=32_000,
+        embedding_units=620,
+        units=1000,
+        epochs=10,
+        learning_rate=5e-4,
+        dropout=0.2,
+        precision="mixed_bfloat16",
+        label_smoothing=0.1,
+        average=0.999,
+    ),
 }
 
 SOURCES = {

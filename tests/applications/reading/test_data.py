@@ -9,6 +9,7 @@ import tensorflow as tf
 from applications.reading import books, data, news
 from applications.reading.cloze import PLACEHOLDER, Cloze
 from applications.reading.config import PRESETS, ReadingConfig, ReadingExport
+from applications.reading.model import build
 from applications.training.data import epoch_counter
 from applications.training.errors import DataError, UserError
 from tests.applications.reading import book_files
@@ -168,6 +169,8 @@ def test_tfds_articles_become_questions(monkeypatch):
     assert [len(part) for part in data.read(config)] == [5, 12, 12]
     found = data.datasets(config, epoch_counter())
     assert found.train.cardinality() == 2 and found.facts.num_entities == 100
+    inputs, _ = next(iter(found.train))
+    assert build(config, found.facts)(inputs).shape == (2, 100)
 
 
 def test_tfds_is_asked_for_what_it_has():

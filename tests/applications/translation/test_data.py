@@ -135,6 +135,25 @@ def test_a_tfds_translation_set_is_read():
     assert len(splits.train) == 3 and isinstance(splits.train[0].source, str)
 
 
+def test_wmt14_becomes_batches_of_a_model_of_its_preset():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    pytest.importorskip("tensorflow_text")
+    pytest.importorskip("sentencepiece")
+    import warnings
+
+    from applications.translation.model import build
+
+    config = dataclasses.replace(PRESETS["wmt14"], embedding_units=8, units=8, strategy="none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TFDS warns of its own mock data
+        with tfds.testing.mock_data(num_examples=200):
+            read = data.datasets(config, epoch_counter())
+    model = build(config, read.facts)
+    inputs, labels, _ = next(iter(read.train))
+    assert len(labels) * max(inputs["source"].shape[1], labels.shape[1]) <= 8192
+    assert model(inputs).shape[:2] == labels.shape
+
+
 def test_an_unknown_tfds_set_is_named():
     pytest.importorskip("tensorflow_datasets")
     with pytest.raises(DataError, match="tfds:no_such_set"):
