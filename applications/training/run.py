@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from applications.training import (
     checkpoint,
+    checksums,
     config,
     console,
     data,
@@ -76,6 +77,7 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
         model = _build(task, scaled, datasets.facts, settings.precision)
     console.say(f"{task.name}: {model.count_params():,} weights on {placement.devices}; {folder}")
     if placement.is_chief and not begun:  # Only now: a run with wrong data leaves none.
+        checksums.begin(folder)
         with files.replacing_folder(folder / "facts") as facts_folder:
             task.save_facts(datasets.facts, facts_folder)
         config.save(folder / "config.json", task.name, settings)

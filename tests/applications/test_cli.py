@@ -74,7 +74,7 @@ def test_training_in_a_pipe_prints_plain_lines_and_no_noise(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("tiny: 26 weights on /device:")
     assert lines[1] == "Epoch 1/4" and "val_loss" in lines[2]
-    assert len(lines) == 1 + 2 * 4 + 3
+    assert len(lines) == 1 + 2 * 4 + 4
 
 
 def test_help_of_a_task_shows_the_values_of_the_preset(command):
@@ -136,7 +136,7 @@ def test_flags_override_the_chosen_preset(command, monkeypatch):
         command("train", "tiny", "--preset=wide", "--epochs=2", "--run_dir=x", "--resume")[0] == 0
     )
     small, wide, third = (settings for settings, _ in seen)
-    assert [resume for _, resume in seen] == [False, False, True]
+    assert [resume for _, resume in seen] == ["no", "no", "yes"]
     assert (small.units, small.epochs, small.seed) == (5, 4, 1)
     assert (wide.units, wide.epochs, wide.seed) == (11, 3, 5)
     assert (third.units, third.epochs, third.run_dir) == (11, 2, Path("x"))
@@ -148,7 +148,8 @@ def test_evaluate_and_visualize_write_the_same_results_again(command, finished):
     (finished / "metrics.json").write_text(json.dumps(before | {"metrics": {}}))
     curve.unlink()
     status, out, err = command("evaluate", finished)
-    assert (status, err) == (0, "") and f"mse: {before['metrics']['mse']:.4g}\n" in out
+    changed = f"{finished / 'metrics.json'} is not as it was written, by SHA256SUMS."
+    assert (status, err) == (0, f"keras-attention: {changed}\n") and f"mse: {before['metrics']['mse']:.4g}\n" in out
     after = json.loads((finished / "metrics.json").read_text())
     assert {**before, "evaluation_seconds": 0} == {**after, "evaluation_seconds": 0}
     status, out, err = command("visualize", finished)
