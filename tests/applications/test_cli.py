@@ -149,7 +149,10 @@ def test_evaluate_and_visualize_write_the_same_results_again(command, finished):
     curve.unlink()
     status, out, err = command("evaluate", finished)
     changed = f"{finished / 'metrics.json'} is not as it was written, by SHA256SUMS."
-    assert (status, err) == (0, f"keras-attention: {changed}\n") and f"mse: {before['metrics']['mse']:.4g}\n" in out
+    assert (status, err) == (
+        0,
+        f"keras-attention: {changed}\n",
+    ) and f"mse: {before['metrics']['mse']:.4g}\n" in out
     after = json.loads((finished / "metrics.json").read_text())
     assert {**before, "evaluation_seconds": 0} == {**after, "evaluation_seconds": 0}
     status, out, err = command("visualize", finished)
