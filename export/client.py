@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ from export.errors import ExportError, ServingError
 _Answer = TypeVar("_Answer")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
+_FRESH = 1.0  # seconds after which the client looks for a newer version
+_GONE = "Servable not found for request: "  # so begins the answer for a version that is let go
 
 
 class VersionStatus(NamedTuple):
@@ -57,13 +60,16 @@ class Metadata(NamedTuple):
 
 
 class Transport(Protocol):
-    """One try in a protocol, of `timeout` seconds; arrays have the types the server declared."""
+    """One try in a protocol, of `timeout` seconds; arrays have the types the server declared.
+
+    A version is asked by its number, so that the answer is from the one whose signatures are known.
+    """
 
     def predict(
         self,
         inputs: Mapping[str, np.ndarray],
         signature: str,
-        declared: SignatureMetadata | None,
+        known: Metadata,
         timeout: float,
     ) -> dict[str, np.ndarray]: ...
 
@@ -82,6 +88,9 @@ class Client:
     precision, so lists of Python numbers and strings will do; what cannot be converted is sent as
     it is, and the server says what is wrong with it. One thing cannot be said over REST: the inner
     axes of an empty batch.
+
+    The server may get new versions, and with them other signatures: at most a second later, and at
+    once if the old version is gone, the newest is asked, by its own names and types.
 
     A server that is away, or whose batching queue is full, answers UNAVAILABLE, and is asked again:
     after 0.05 s, then twice as long each time up to 1 s, less a random part, so that many clients
@@ -149,7 +158,8 @@ class Client:
         self.model = model
         self.signature = signature
         self._timeout, self._retries = timeout, retries
-        self._signatures: dict[str, SignatureMetadata] | None = None
+        self._known: Metadata | None = None
+        self._fresh_until = 0.0
         module = importlib.import_module(f"export.client_{protocol}")
         self._transport: Transport = module.Transport(address, model, version, certificates)
 
@@ -169,9 +179,16 @@ class Client:
         """Output name -> array, for input name -> array or nested list."""
         name = signature or self.signature
         call = _Call(self._timeout, self._retries)
-        declared = self._declared(name, call)
-        arrays = _arrays(inputs, declared)
-        return call.ask(lambda left: self._transport.predict(arrays, name, declared, left))
+        for again in range(self._retries + 1, -1, -1):
+            known = self._newest(call)
+            ask = partial(self._transport.predict, _arrays(inputs, known, name), name, known)
+            try:
+                return call.ask(ask)
+            except ServingError as error:
+                if not again or not error.message.startswith(_GONE):
+                    raise
+                self._fresh_until = 0.0
+        raise AssertionError("the last try returns or raises")
 
     def stream(
         self,
@@ -207,10 +224,10 @@ class Client:
             )
 
         name = signature or self.signature
-        declared = self._declared(name, _Call(self._timeout, self._retries))
+        first = self._newest(_Call(self._timeout, self._retries))
         return stream(
             rows,
-            lambda row: _arrays(row, declared),
+            lambda row: _arrays(row, self._known or first, name),
             lambda batch: self.predict(batch, signature=name),
             batch_size,
             concurrent,
@@ -224,10 +241,13 @@ class Client:
         """The signatures of the version that the client asks."""
         return _Call(self._timeout, self._retries).ask(self._transport.metadata)
 
-    def _declared(self, signature: str, call: _Call) -> SignatureMetadata | None:
-        if self._signatures is None:
-            self._signatures = call.ask(self._transport.metadata).signatures
-        return self._signatures.get(signature)
+    def _newest(self, call: _Call) -> Metadata:
+        """The version to ask and its signatures; looked for anew once in a while."""
+        known = self._known
+        if known is None or time.monotonic() >= self._fresh_until:
+            self._fresh_until = time.monotonic() + _FRESH  # others go by what is known meanwhile
+            known = self._known = call.ask(self._transport.metadata)
+        return known
 
 
 class _Call:
@@ -267,7 +287,8 @@ class _Call:
         )
 
 
-def _arrays(inputs: Mapping[str, Any], declared: SignatureMetadata | None) -> dict[str, np.ndarray]:
+def _arrays(inputs: Mapping[str, Any], known: Metadata, signature: str) -> dict[str, np.ndarray]:
+    declared = known.signatures.get(signature)
     types = {name: each.dtype for name, each in declared.inputs.items()} if declared else {}
     return {name: to_array(value, types.get(name)) for name, value in inputs.items()}
 

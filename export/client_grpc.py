@@ -45,12 +45,13 @@ class Transport:
         self,
         inputs: Mapping[str, np.ndarray],
         signature: str,
-        declared: SignatureMetadata | None,
+        known: Metadata,
         timeout: float,
     ) -> dict[str, np.ndarray]:
         """Output name -> array."""
         request = MESSAGES["PredictRequest"](model_spec=self._spec)
         request.model_spec.signature_name = signature
+        request.model_spec.version.value = known.version
         for name, array in inputs.items():
             request.inputs.add(key=name, value=to_proto(array))
         response = _call(self._predict, request, timeout)

@@ -38,15 +38,14 @@ class Transport:
         url = _url(address)
         self._address = url.netloc
         self._connect = _connector(url, certificates)
-        self._path = f"{url.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
-        if version is not None:
-            self._path += f"/versions/{version}"
+        self._model = f"{url.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
+        self._path = self._model if version is None else f"{self._model}/versions/{version}"
 
     def predict(
         self,
         inputs: Mapping[str, np.ndarray],
         signature: str,
-        declared: SignatureMetadata | None,
+        known: Metadata,
         timeout: float,
     ) -> dict[str, np.ndarray]:
         """Output name -> array, in the column form: the only one for outputs that are no batch."""
@@ -54,11 +53,12 @@ class Transport:
             "signature_name": signature,
             "inputs": {name: _to_json(array) for name, array in inputs.items()},
         }
-        outputs = self._ask(timeout, "POST", ":predict", document)["outputs"]
-        known = declared.outputs if declared else {}
-        if len(known) == 1:  # then it comes without its name
-            outputs = {next(iter(known)): outputs}
-        return {name: _from_json(value, known[name]) for name, value in outputs.items()}
+        path = f"{self._model}/versions/{known.version}:predict"
+        outputs = self._ask(timeout, "POST", path, document)["outputs"]
+        declared = known.signatures[signature].outputs
+        if len(declared) == 1:  # then it comes without its name
+            outputs = {next(iter(declared)): outputs}
+        return {name: _from_json(value, declared[name]) for name, value in outputs.items()}
 
     def status(self, timeout: float) -> list[VersionStatus]:
         """The state of the versions."""
@@ -69,12 +69,12 @@ class Transport:
                 entry["status"]["error_code"],
                 entry["status"]["error_message"],
             )
-            for entry in self._ask(timeout, "GET", "")["model_version_status"]
+            for entry in self._ask(timeout, "GET", self._path)["model_version_status"]
         ]
 
     def metadata(self, timeout: float) -> Metadata:
         """The signatures, from their JSON."""
-        document = self._ask(timeout, "GET", "/metadata")
+        document = self._ask(timeout, "GET", f"{self._path}/metadata")
         signatures = document["metadata"]["signature_def"]["signature_def"]
         return Metadata(
             document["model_spec"]["name"],
@@ -96,11 +96,11 @@ class Transport:
     def __del__(self) -> None:
         self.close()
 
-    def _ask(self, timeout: float, method: str, verb: str, document: object = None) -> Any:
+    def _ask(self, timeout: float, method: str, path: str, document: object = None) -> Any:
         body = None if document is None else json.dumps(document).encode()
         end = time.monotonic() + timeout
         try:
-            status, content = self._exchange(end, method, self._path + verb, body)
+            status, content = self._exchange(end, method, path, body)
         except TimeoutError as error:
             raise ServingError("DEADLINE_EXCEEDED", f"{self._address}: timed out") from error
         except (OSError, http.client.HTTPException) as error:
