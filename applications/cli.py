@@ -137,10 +137,12 @@ def _train(arguments: list[str]) -> None:
     memory.keep_freed()
     console.import_tensorflow_quietly()
     from applications.training import run
+    from applications.training.run import Resume
 
     settings = given.settings
+    resume: Resume = "auto" if given.auto_resume else "yes" if given.resume else "no"
     try:
-        run.run(task, settings, resume=given.resume)
+        run.run(task, settings, resume=resume)
     except (KeyboardInterrupt, OSError) as error:
         if (settings.run_dir / "config.json").exists():
             again = f"keras-attention train {task.name} --run-dir {settings.run_dir} --resume"
@@ -158,9 +160,11 @@ def _train_flags(task: Task[Any], arguments: list[str]) -> type[Any]:
     preset = task.presets[chosen]
     about_preset = tyro.conf.arg(help="Settings to start from; flags below change them.")
     about_resume = tyro.conf.arg(help="Continue the run in --run-dir where it stopped.")
+    about_auto = tyro.conf.arg(help="Continue the run in --run-dir; begin it if there is none.")
     fields: list[tuple[str, Any, Any]] = [
         ("preset", Annotated[Literal[names], about_preset], chosen),
         ("resume", Annotated[FlagCreatePairsOff[bool], about_resume], False),
+        ("auto_resume", Annotated[FlagCreatePairsOff[bool], about_auto], False),
         ("settings", Annotated[type(preset), tyro.conf.arg(name="")], preset),
     ]
     return flags.make(f"Train a model: {task.name}.", fields)

@@ -20,12 +20,13 @@ TYPES = (
 ).split()
 
 # The field that holds the values of a type, and the type that they have there. Fields of bytes hold
-# the array itself; half-precision numbers travel as the integers with the same bits.
-_FIELDS = {
+# the array itself; half-precision numbers travel as the integers with the same bits, and complex
+# ones as two numbers each.
+FIELDS = {
     "float32": ("float_val", "float32"),
     "float64": ("double_val", "float64"),
-    "complex64": ("scomplex_val", "complex64"),
-    "complex128": ("dcomplex_val", "complex128"),
+    "complex64": ("scomplex_val", "float32"),
+    "complex128": ("dcomplex_val", "float64"),
     "bool": ("bool_val", "bool"),
     "int64": ("int64_val", "int64"),
     "uint32": ("uint32_val", "uint32"),
@@ -36,7 +37,7 @@ _FIELDS = {
     **dict.fromkeys((name for name in TYPES if name.startswith("float8")), ("float8_val", "uint8")),
     "float4_e2m1fn": ("float8_val", "uint8"),
 }
-_SAME_BITS = ("half_val", "float8_val")
+_SAME_BITS = ("half_val", "float8_val", "scomplex_val", "dcomplex_val")
 
 
 def type_name(number: int) -> str:
@@ -51,7 +52,7 @@ def to_proto(array: np.ndarray) -> Any:
         ExportError: if the server has no such type.
     """
     name = "string" if array.dtype == object else array.dtype.name
-    if name != "string" and name not in _FIELDS:
+    if name != "string" and name not in FIELDS:
         raise ExportError(f"Expected an array of numbers or strings. Received: {array.dtype}.")
     proto = MESSAGES["TensorProto"](dtype=TYPES.index(name))
     for size in array.shape:
@@ -65,32 +66,46 @@ def to_proto(array: np.ndarray) -> Any:
 
 
 def from_proto(proto: Any) -> np.ndarray:
-    """A tensor in typed fields or in `tensor_content`, as a server may send either.
-
-    Where a field holds fewer values than the shape asks for, its last value stands for the rest.
+    """A tensor of an answer, in typed fields or in `tensor_content`, as a server may send either.
 
     Raises:
         ServingError: if the values do not fit the shape, or the type has no array.
     """
-    name = type_name(proto.dtype)
-    shape = tuple(axis.size for axis in proto.tensor_shape.dim)
     try:
-        if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-            raise ValueError(f"an unknown size in {shape}")
-        if name == "string":
-            return _padded(_strings(proto.string_val), shape)
-        dtype = numpy_type(name)
-        if name not in _FIELDS or dtype is None:
-            raise ValueError("a type that arrays do not have")
-        if proto.tensor_content:
-            return np.frombuffer(bytearray(proto.tensor_content), dtype).reshape(shape)
-        return _padded(_numbers(proto, name, dtype), shape)
-    except ValueError as error:
+        return decode(proto)
+    except (ValueError, OverflowError) as error:
+        name = type_name(proto.dtype)
         raise ServingError("INTERNAL", f"tensor parsing error: {name}, {error}") from error
 
 
+def decode(proto: Any) -> np.ndarray:
+    """The array of a message, TensorFlow's or one of `export.messages`.
+
+    Where a field holds fewer values than the shape asks for, its last value stands for the rest.
+
+    Raises:
+        ValueError: if the values do not fit the shape, or the type has no array.
+        OverflowError: if a value does not fit the type.
+    """
+    name = type_name(proto.dtype)
+    shape = tuple([axis.size for axis in proto.tensor_shape.dim])
+    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+        raise ValueError(f"an unknown size in {shape}")
+    content = proto.tensor_content
+    if name == "string":
+        if content:
+            raise ValueError("strings in tensor_content")
+        return _padded(_strings(proto.string_val), shape)
+    dtype = numpy_type(name)
+    if name not in FIELDS or dtype is None:
+        raise ValueError("a type that arrays do not have")
+    if content:
+        return np.frombuffer(bytearray(content), dtype).reshape(shape)
+    return _padded(_numbers(proto, name, dtype), shape)
+
+
 def _numbers(proto: Any, name: str, dtype: np.dtype) -> np.ndarray:
-    field, stored = _FIELDS[name]
+    field, stored = FIELDS[name]
     values = getattr(proto, field)
     if len(values) and isinstance(values[0], bytes):
         array = np.frombuffer(bytearray().join(values), stored)

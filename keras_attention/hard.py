@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import losses, normalizers, score_function
+from keras_attention import losses, normalizers, replicas, score_function
 from keras_attention.attention import Attended, BaseAttention
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -211,7 +211,10 @@ class HardAttention(BaseAttention):
 
     def _gumbel(self, shape):
         """-log(-log(u)), for u uniform in (0, 1)."""
-        uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        uniform = replicas.rows(
+            lambda shape: keras.random.uniform(shape, dtype="float32", seed=self.seed_generator),
+            shape,
+        )
         return -ops.log(ops.maximum(-ops.log1p(-uniform), TINY))
 
     def _precise_dtype(self):

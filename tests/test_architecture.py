@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("keras_attention", "applications", "export")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LEVELS = {
-    "addressing": 0, "cells": 0, "compile": 0, "loop": 0, "masking": 0, "visualization": 0,
+    "addressing": 0, "cells": 0, "compile": 0, "loop": 0, "masking": 0, "replicas": 0,
+    "visualization": 0,
     "blockwise": 1, "losses": 1, "normalizers": 1, "search": 1,
     "scores": 2,
     "attention": 3, "pooling": 3, "score_function": 3,
@@ -27,7 +28,7 @@ TASKS = (
     "recognition",
     "translation",
 )
-STANDARD_ONLY_IN_FUNCTIONS = {"matplotlib": None, "tensorflow": {"compile", "loop"}}
+STANDARD_ONLY_IN_FUNCTIONS = {"matplotlib": None, "tensorflow": {"compile", "loop", "replicas"}}
 
 
 def imports(path, top_level_only=False):
@@ -70,7 +71,7 @@ def test_layers_need_keras_and_numpy_only(path):
     for name in imports(path, top_level_only=True):
         assert name.split(".")[0] not in ("tensorflow", "matplotlib", "applications", "export")
     if "tensorflow" in {name.split(".")[0] for name in imports(path)}:
-        assert room(path) in ("compile", "loop")
+        assert room(path) in ("compile", "loop", "replicas")
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if "export" in p.parts], ids=str)

@@ -19,6 +19,7 @@ from keras_attention import (
     DotAttention,
     HardAttention,
     losses,
+    replicas,
     score_function,
     search,
 )
@@ -221,8 +222,11 @@ class Captioner(keras.Model):
         share = self.config["withhold_mean"]
         chance = ops.zeros_like(mean[:, :1])
         if training and share < 1.0:
-            chance = keras.random.uniform(
-                ops.shape(chance), dtype=chance.dtype, seed=self.seed_generator
+            chance = replicas.rows(
+                lambda shape: keras.random.uniform(
+                    shape, dtype=chance.dtype, seed=self.seed_generator
+                ),
+                ops.shape(chance),
             )
             return ops.cast(chance >= share, self.compute_dtype)
         return chance if share == 1.0 else chance + 1.0

@@ -16,6 +16,7 @@ from keras_attention import (
     LocationSampler,
     RecurrentAttention,
     Retina,
+    replicas,
     score_function,
 )
 
@@ -140,7 +141,9 @@ class Recognizer(keras.Model):
     def _anywhere(self, image):
         glimpses = self.config["num_objects"] * self.config["num_glimpses"]
         shape = ops.shape(image)[0], glimpses, 2
-        return keras.random.uniform(shape, -1.0, 1.0, seed=self.seed_generator)
+        return replicas.rows(
+            lambda shape: keras.random.uniform(shape, -1.0, 1.0, seed=self.seed_generator), shape
+        )
 
     def get_config(self):
         return {**super().get_config(), **self.config}

@@ -37,8 +37,14 @@ class TrainConfig:
     """Step size of the optimizer at its highest."""
     patience: int = 0
     """Stop after so many epochs without a better validation result; 0: never."""
-    strategy: Literal["auto", "none", "mirrored"] = "auto"
-    """none: one device; mirrored: all GPUs of this machine; auto: mirrored from two GPUs on."""
+    strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
+    """none: one device; mirrored: all GPUs of this machine; auto: mirrored from two GPUs on;
+    multi_worker: all devices of the machines that TF_CONFIG names; tpu: all cores of a TPU."""
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """Multiply --learning-rate by the number of devices, or by its square root, where --batch-size
+    has been multiplied too."""
+    checkpoint_steps: int = 1000
+    """Write a checkpoint after so many steps of an epoch too; 0: after whole epochs only."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Arithmetic of the training. mixed: in 16 bits, which GPUs are faster at, with weights, losses
     and softmax in float32; mixed_float16 scales the loss. What comes after the training, the final
@@ -51,7 +57,13 @@ class TrainConfig:
     """Also trace a few of the first steps into the run folder, for TensorBoard's profiler."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("patience", 0)):
+        for name, lowest in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("accumulate", 1),
+            ("patience", 0),
+            ("checkpoint_steps", 0),
+        ):
             if getattr(self, name) < lowest:
                 raise UserError(
                     f"{flag(name)} must be at least {lowest}. Received: {getattr(self, name)}"

@@ -12,7 +12,8 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     `loss = logsumexp(z) - (1 - smoothing) z_label - smoothing mean(z)`, for logits `z`
 
-    Padding is left out by sample weights of 0, and the mean is over the weights.
+    Padding is left out by sample weights of 0, and the mean is over the weights. With several
+    replicas it is over the weights of all, however the tokens fall among them.
 
     Args:
         smoothing: Share of the probability that is spread over all labels.
@@ -24,6 +25,12 @@ class SmoothedCrossentropy(keras.losses.Loss):
     def __init__(self, smoothing: float = 0.0, name: str = "smoothed_crossentropy"):
         super().__init__(name=name, reduction="mean_with_sample_weight", dtype="float32")
         self.smoothing = smoothing
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        if self.reduction is None or sample_weight is None:
+            return loss
+        return loss * _share(tf.reduce_sum(tf.cast(sample_weight, loss.dtype)))
 
     def call(self, y_true, y_pred):
         logits = tf.reshape(y_pred, (-1, y_pred.shape[-1]))
@@ -64,3 +71,13 @@ def smoothed_crossentropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float
         return value, gradient
 
     return loss(logits)
+
+
+def _share(weight: tf.Tensor) -> tf.Tensor:
+    """What this replica has of the mean weight of all, so that the mean of their losses, each times
+    its share, is the mean over all weights: 1 where there is one replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.ones_like(weight)
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, weight)
+    return tf.math.divide_no_nan(weight * context.num_replicas_in_sync, total)

@@ -1,4 +1,4 @@
-"""Nothing half-written is ever left under its final name."""
+"""Nothing half-written is ever left under its final name, and `checksums` knows what is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from applications.training import checksums
 
 
 @contextlib.contextmanager
@@ -20,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         _flush_to_disk(partial)
-        os.replace(partial, path)
+        with checksums.replacing(path, partial):
+            os.replace(partial, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
@@ -35,10 +38,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        if path.exists():  # A folder cannot replace a full one: step aside, step in, clear up.
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-        os.replace(partial, path)
+        with checksums.replacing(path, partial):
+            if path.exists():  # A folder cannot replace a full one: step aside, step in, clear up.
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+            os.replace(partial, path)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         name = error.filename or str(path)
@@ -57,6 +61,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content` to `path`, wholly or not at all."""
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+def delete(path: Path) -> None:
+    """Deletes a file."""
+    checksums.forget(path)
+    path.unlink()
+
+
+def rename(path: Path, new: Path) -> None:
+    """Gives a file another name, under which it is not entered in the sums."""
+    checksums.forget(path)
+    os.replace(path, new)
 
 
 def _beside(path: Path) -> Path:

@@ -31,22 +31,38 @@ class HistoryFile(keras.callbacks.Callback):
 
     Args:
         path: The CSV file: `epoch` (from 1), `seconds`, and every quantity Keras logs.
-        first_epoch: Rows after this many epochs belong to a session that was cut short: dropped.
+        writes: Whether this process is the one that writes.
     """
 
-    def __init__(self, path: Path, first_epoch: int = 0) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         super().__init__()
         self.path = path
-        self.rows: list[dict[str, Any]] = list(read(path)[:first_epoch])
+        self.writes = writes
+        self.rows: list[dict[str, Any]] = []
         self._started = 0.0
+
+    def keep(self, epochs: int) -> None:
+        """Goes on after the first rows on file; later ones belong to a session cut short."""
+        self.rows = list(read(self.path)[:epochs])
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the epoch began, in this session and those before."""
+        return time.monotonic() - self._started
+
+    def begin_earlier(self, seconds: float) -> None:
+        """Counts time that the epoch took in an earlier session."""
+        self._started -= seconds
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        seconds = round(time.monotonic() - self._started, 3)
+        seconds = round(self.elapsed, 3)
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, "seconds": seconds, **values})
+        if not self.writes:
+            return
         names = dict.fromkeys(name for row in self.rows for name in row)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(names), lineterminator="\n")

@@ -1,7 +1,8 @@
 """One training run from configuration to metrics, and what can be done with its folder later.
 
 A run folder holds `config.json`, `facts/`, `history.csv`, `checkpoint/`, `model.keras`,
-`metrics.json` and `figures/`. Each stage reads what the earlier ones wrote.
+`metrics.json` and `figures/`, and `SHA256SUMS` of them all. Each stage reads what the earlier ones
+wrote.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from applications.training import (
     checkpoint,
+    checksums,
     config,
     console,
     data,
     files,
     history,
+    loop,
     plots,
     precision,
     profiling,
@@ -36,6 +39,11 @@ from applications.training.errors import UserError
 from applications.training.speed import Speed
 from applications.training.task import Datasets, Task
 
+NEEDED = ("config.json", "facts", "features", "history.csv", "model.keras")  # by later stages
+
+
+Resume = Literal["no", "yes", "auto"]
+
 
 class Trained(NamedTuple):
     """A finished run, read back from its folder."""
@@ -46,41 +54,51 @@ class Trained(NamedTuple):
     model: keras.Model
 
 
-def run(task: Task[Any], settings: TrainConfig, *, resume: bool = False) -> dict[str, Any]:
+def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dict[str, Any]:
     """Trains `task` as `settings` say, evaluates it, and returns what metrics.json holds.
 
-    With `resume` a run that was cut short goes on from its last whole epoch, with the settings
-    it was started with.
+    With `resume` a run that was cut short goes on from its last checkpoint, with the settings it
+    was started with; "auto" begins it if there is none. Of several workers, those that do not write
+    return nothing.
     """
     started = time.monotonic()
     provenance.commit()  # of the code that trains, not of what is there when it has
     _require_tensorboard(settings)
-    settings = _claim_folder(task, settings, resume)
-    folder = settings.run_dir
-    keras.utils.set_random_seed(settings.seed)
+    begun = resume == "yes" or (resume == "auto" and (settings.run_dir / "config.json").exists())
+    if begun:
+        settings = _saved_settings(task, settings)
     placement = strategy.place(settings.strategy, settings.batch_size)
+    folder = settings.run_dir
+    if placement.is_chief:
+        _claim_folder(folder, begun)
+    keras.utils.set_random_seed(settings.seed)
     epoch = data.epoch_counter()
     datasets = task.datasets(settings, epoch)
     with placement.scope:
-        model = _build(task, settings, datasets.facts, settings.precision)
+        scaled = placement.scaled(settings)
+        model = _build(task, scaled, datasets.facts, settings.precision)
     console.say(f"{task.name}: {model.count_params():,} weights on {placement.devices}; {folder}")
-    if not (folder / "config.json").exists():  # Only now: a run with wrong data leaves none.
+    if placement.is_chief and not begun:  # Only now: a run with wrong data leaves none.
         with files.replacing_folder(folder / "facts") as facts_folder:
             task.save_facts(datasets.facts, facts_folder)
         config.save(folder / "config.json", task.name, settings)
 
     measured = Speed(datasets, settings.batch_size)
-    watching = [measured, keras.callbacks.TerminateOnNaN(raise_error=True)]
-    watching += [profiling.Profile(folder / "profile")] if settings.profile else []
-    earlier = _fit(task, settings, model, datasets, epoch, watching)
+    watching: list[keras.callbacks.Callback] = [measured]
+    if settings.profile and placement.is_chief:
+        watching.append(profiling.Profile(folder / "profile"))
+    earlier = _fit(task, settings, model, datasets, epoch, placement, watching)
     console.say(measured.describe())
-    with files.replacing(folder / "model.keras") as partial:
-        model.save(partial)
-    trained = Trained(task, settings, datasets.facts, model)
-    if settings.precision != "float32":
-        trained = load(task, folder)
-    metrics = evaluate(trained, datasets, started=started - earlier, speed=measured.results())
-    visualize(trained, datasets)
+    metrics = {}
+    if placement.is_chief:
+        with files.replacing(folder / "model.keras") as partial:
+            model.save(partial)
+        trained = Trained(task, settings, datasets.facts, model)
+        if placement.replicas > 1 or settings.precision != "float32":
+            trained = load(task, folder)  # From here on, one device and float32.
+        metrics = evaluate(trained, datasets, started=started - earlier, speed=measured.results())
+        visualize(trained, datasets)
+    placement.wait_for_all()
     return metrics
 
 
@@ -88,6 +106,7 @@ def load(task: Task[Any], folder: Path) -> Trained:
     """Reads a finished run; its folder may have been moved since."""
     settings = config.load(folder / "config.json", type(_default(task)))
     settings = dataclasses.replace(settings, run_dir=folder)
+    _refuse_damage(folder)
     weights = folder / "model.keras"
     if not weights.exists():
         raise UserError(
@@ -168,68 +187,92 @@ def _fit(
     model: keras.Model,
     datasets: Datasets,
     epoch: Any,
+    placement: strategy.Placement,
     watching: list[keras.callbacks.Callback],
 ) -> float:
     """Trains to the end and leaves the best weights in `model`; returns seconds spent before."""
     folder = settings.run_dir
-    extra = task.callbacks(settings, datasets)
+    extra = task.callbacks(placement.scaled(settings), datasets)
     stopping = keras.callbacks.EarlyStopping(
         monitor=task.monitor,
         mode=task.monitor_mode,
         patience=settings.patience or settings.epochs,  # Never reached: only keeps the best.
         restore_best_weights=True,
     )
-    keeper = checkpoint.Checkpoint(folder / "checkpoint" / "latest.npz", stopping, extra)
-    first_epoch = keeper.restore(model)
-    lines = history.HistoryFile(folder / "history.csv", first_epoch)
+    lines = history.HistoryFile(folder / "history.csv", writes=placement.is_chief)
+    keeper = checkpoint.Checkpoint(
+        folder / "checkpoint",
+        stopping,
+        lines,
+        extra,
+        steps=settings.checkpoint_steps,
+        writes=placement.is_chief,
+    )
+    loop.prepare(model, datasets.validation, placement)
+    start = keeper.read(model)
+    lines.keep(start.epoch)
     earlier = sum(float(row["seconds"]) for row in lines.rows)
     if keeper.finished:
         keeper.use_best_weights(model)
         return earlier
-    if first_epoch:
-        console.say(f"resuming after epoch {first_epoch} of {settings.epochs}")
+    if start != loop.BEGINNING:
+        step = f", step {start.step}" if start.step else ""
+        console.say(f"resuming after epoch {start.epoch}{step} of {settings.epochs}")
     set_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda at, logs: epoch.assign(at))
-    boards = [_tensorboard(folder)] if settings.tensorboard else []
+    boards = [_tensorboard(folder)] if settings.tensorboard and placement.is_chief else []
     try:
-        model.fit(
+        loop.fit(
+            model,
             datasets.train,
-            validation_data=datasets.validation,
+            datasets.validation,
+            placement,
             epochs=settings.epochs,
-            initial_epoch=first_epoch,
+            start=start,
             callbacks=[*watching, set_epoch, *extra, stopping, *boards, lines, keeper],
-            # Keras draws its bar with escape codes, into files too.
-            verbose=1 if sys.stdout.isatty() else 2,
-            shuffle=False,  # A data set is in its order already; Keras warns otherwise.
         )
-    except RuntimeError as error:
-        if "NaN or Inf loss" not in str(error):
-            raise
+    except loop.Diverged:
         raise UserError(
             f"The loss became infinite or not a number in epoch {epoch.numpy() + 1}; try a lower "
             f"--learning-rate. Received: --learning-rate {settings.learning_rate}. The last good "
             f"checkpoint is kept in {folder}."
         ) from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+        raise ConnectionError("a worker was lost; start all of them again.") from None
     return earlier
 
 
-def _claim_folder(task: Task[Any], settings: TrainConfig, resume: bool) -> TrainConfig:
-    """The settings to train with, once it is sure that the run folder is ours to write to."""
-    folder, path = settings.run_dir, settings.run_dir / "config.json"
-    if resume:
-        found = config.read_task(path)
-        if found != task.name:
-            raise UserError(f"{folder} holds a run of {found}, not of {task.name}.")
-        saved = dataclasses.replace(config.load(path, type(settings)), run_dir=folder)
-        _tell_ignored(settings, saved, _default(task))
-        return saved
-    if path.exists():
+def _saved_settings(task: Task[Any], given: TrainConfig) -> TrainConfig:
+    """The settings that the run in the folder was begun with."""
+    folder, path = given.run_dir, given.run_dir / "config.json"
+    found = config.read_task(path)
+    if found != task.name:
+        raise UserError(f"{folder} holds a run of {found}, not of {task.name}.")
+    _refuse_damage(folder)
+    saved = dataclasses.replace(config.load(path, type(given)), run_dir=folder)
+    _tell_ignored(given, saved, _default(task))
+    return saved
+
+
+def _claim_folder(folder: Path, begun: bool) -> None:
+    """Makes sure that the run folder is ours to write to."""
+    if not begun and (folder / "config.json").exists():
         raise UserError(
             f"{folder} holds a run already: continue it with --resume, or choose another --run-dir."
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):  # Find out before the training, not after it.
         pass
-    return settings
+    if not begun:
+        checksums.begin(folder)
+
+
+def _refuse_damage(folder: Path) -> None:
+    """Names what in the folder is not as it was written, and stops if that is needed."""
+    found = checksums.damaged(folder)
+    for name in found:
+        console.complain(f"{folder / name} is not as it was written, by {checksums.NAME}.")
+    if any(name.partition("/")[0] in NEEDED for name in found):
+        raise UserError(f"{folder} is damaged.")
 
 
 def _tell_ignored(given: TrainConfig, saved: TrainConfig, default: TrainConfig) -> None:
@@ -278,7 +321,10 @@ def _tensorboard(folder: Path) -> keras.callbacks.Callback:
 
 
 def _old(path: Path, name: str) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError):  # None yet, or damaged: it is written anew.
+        return None
 
 
 def _to_json(value: Any) -> Any:

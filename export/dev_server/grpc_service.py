@@ -30,7 +30,7 @@ from export.dev_server.descriptions import signature_map, status_response
 from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import from_proto
 from export.dev_server.models import Loaded, Models
-from export.dev_server.tensor_protos import to_array, to_proto
+from export.dev_server.tensor_protos import fill, to_array
 from export.errors import ExportError, ServingError
 
 
@@ -58,7 +58,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response = predict_pb2.PredictResponse()
             _describe(response.model_spec, loaded, name)
             for key, array in outputs.items():
-                response.outputs[key].CopyFrom(to_proto(array))
+                fill(response.outputs[key], array)
             return response
 
     def Classify(  # noqa: N802

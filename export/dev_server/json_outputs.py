@@ -6,14 +6,13 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
 
 from export.dev_server.json_values import invalid
 from export.dev_server.tensor_protos import dtype_of, type_name
-
-_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def dumps(value: Any) -> bytes:
@@ -84,14 +83,16 @@ def _nest(name: str, array: np.ndarray, outer: int) -> list[str]:
 
 def _texts(name: str, array: np.ndarray) -> list[str]:
     values = array.ravel()
-    if array.dtype == object:
-        return [string(value, name.endswith("_bytes")) for value in values]
-    if array.dtype in (np.float32, np.float64):
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "O":
+        as_base64 = name.endswith("_bytes")
+        return [string(value, as_base64) for value in values.tolist()]
+    if kind == "f" and size in (4, 8):
         return decimals(values)
-    if array.dtype == np.bool_:
-        return ["true" if value else "false" for value in values]
-    if array.dtype.name in _INTEGERS:
-        return [str(value) for value in values.tolist()]
+    if kind == "b":
+        return ["true" if value else "false" for value in values.tolist()]
+    if kind in "iu":
+        return list(map(str, values.tolist()))
     raise invalid(f"Failed to write JSON value for tensor type: {type_name(dtype_of(array))}")
 
 
@@ -99,26 +100,30 @@ def string(value: bytes, as_base64: bool = False) -> str:
     """A string as text, or as `{"b64": ...}`."""
     if as_base64:
         return json.dumps({"b64": base64.b64encode(value).decode("ascii")})
-    return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+    return encode_basestring(value.decode("utf-8", "surrogateescape"))
 
 
 def decimals(values: np.ndarray) -> list[str]:
     """Six digits where they say it all, else as many as the type needs; never a bare integer."""
     digits = 9 if values.dtype == np.float32 else 17
     numbers = values.tolist()
-    texts = [f"{number:.6g}" for number in numbers]
-    again = np.array([float(text) for text in texts], np.float64)
+    texts = _printed(numbers, 6)
+    again = np.array(list(map(float, texts)))
     with np.errstate(over="ignore"):
-        exact = again.astype(values.dtype) == values
-    return [
-        _decimal(text if same else f"{number:.{digits}g}")
-        for text, same, number in zip(texts, exact, numbers, strict=True)
-    ]
+        longer = np.flatnonzero(again.astype(values.dtype) != values).tolist()
+    for index, text in zip(longer, _printed([numbers[i] for i in longer], digits), strict=True):
+        texts[index] = text
+    return [text if "." in text else _decimal(text) for text in texts]
+
+
+def _printed(numbers: list[float], digits: int) -> list[str]:
+    """The numbers with so many digits: by one format of all, which takes half the time."""
+    return (f"%.{digits}g " * len(numbers) % tuple(numbers)).split()
 
 
 def _decimal(text: str) -> str:
-    if text in ("nan", "-nan"):
+    if text == "nan":
         return "NaN"
     if text in ("inf", "-inf"):
         return text.replace("inf", "Infinity")
-    return text if "." in text or "e" in text else text + ".0"
+    return text if "e" in text else text + ".0"

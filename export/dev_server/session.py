@@ -44,6 +44,7 @@ class Session:
     def __init__(self, folder: Path) -> None:
         load_missing_ops(folder)
         self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._outputs: dict[str, pywrap_tf_session.TF_Output] = {}
         try:
             self.signatures = _load(self._session, folder)
         except BaseException:
@@ -85,7 +86,10 @@ class Session:
 
     def _output(self, name: str) -> pywrap_tf_session.TF_Output:
         try:
-            return self._session.graph.get_tensor_by_name(name)._as_tf_output()
+            if name not in self._outputs:
+                tensor = self._session.graph.get_tensor_by_name(name)
+                self._outputs[name] = tensor._as_tf_output()
+            return self._outputs[name]
         except (KeyError, ValueError, TypeError) as error:
             raise ServingError(
                 "INVALID_ARGUMENT",

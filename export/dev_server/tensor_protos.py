@@ -8,20 +8,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
+from export import tensor_codec
 from export.errors import ServingError
+from export.messages import MESSAGES
 
-# The field of a TensorProto that holds values of a type. Servers fill these unless they are told
-# to use `tensor_content`, so clients have to read them.
-_FIELDS = {
-    tf.float32: "float_val",
-    tf.float64: "double_val",
-    tf.int64: "int64_val",
-    tf.uint32: "uint32_val",
-    tf.uint64: "uint64_val",
-    tf.bool: "bool_val",
-    tf.string: "string_val",
-    **dict.fromkeys((tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16), "int_val"),
+# The type of an array -> its number, and the field of a TensorProto that holds its values. Servers
+# fill these unless they are told to use `tensor_content`, so clients have to read them.
+_KINDS = {
+    np.dtype(name): (tensor_codec.TYPES.index(name), tensor_codec.FIELDS[name][0])
+    for name in "float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
 }
+_KINDS[np.dtype(object)] = (tensor_codec.TYPES.index("string"), "string_val")
+_PACKED = ("float_val", "double_val", "bool_val")  # fields that are the array itself on the wire
 
 # TensorFlow's 254 are more than NumPy has, and strings of more than 32 end the process where they
 # cross from one to the other; a model may add a few to those of its inputs.
@@ -43,21 +41,23 @@ def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
         ServingError: if it cannot be read, or is too large for what was sent.
     """
     try:
-        shape = tf.TensorShape(proto.tensor_shape)
-        if not shape.is_fully_defined():  # NumPy would make up the size that is missing
-            raise ValueError(shape)
-        _check_repeated(name, proto)
-        return np.asarray(tf.make_ndarray(proto))
+        dtype = tf.dtypes.as_dtype(proto.dtype)
+        _check_repeated(name, proto, dtype)
+        if dtype.is_quantized:  # which only TensorFlow has arrays of
+            return np.asarray(tf.make_ndarray(proto))
+        return tensor_codec.decode(proto)
     except (TypeError, ValueError, KeyError, MemoryError, OverflowError) as error:
         raise ServingError("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
 
 
-def _check_repeated(name: str, proto: tensor_pb2.TensorProto) -> None:
-    dtype = tf.dtypes.as_dtype(proto.dtype)
-    elements = math.prod(dim.size for dim in proto.tensor_shape.dim)
-    values = getattr(proto, _FIELDS.get(dtype, "half_val"))
+def _check_repeated(name: str, proto: tensor_pb2.TensorProto, dtype: tf.DType) -> None:
+    if proto.tensor_content:
+        return
+    field, _ = tensor_codec.FIELDS.get(dtype.name, ("string_val", None))
+    values = getattr(proto, field)
     size = _STRING + len(values[-1] if values else b"") if dtype == tf.string else dtype.size
-    if not proto.tensor_content and size * (elements - len(values)) > MAX_REPEATED:
+    elements = math.prod([max(axis.size, 0) for axis in proto.tensor_shape.dim])
+    if size * (elements - len(values)) > MAX_REPEATED:
         raise ServingError(
             "RESOURCE_EXHAUSTED",
             f"Expected at most {MAX_REPEATED} bytes of values that repeat the last one sent of "
@@ -77,18 +77,26 @@ def check_rank(rank: int) -> None:
         )
 
 
-def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """An array in typed fields; half and complex numbers, which are rare, in `tensor_content`."""
-    dtype = dtype_of(array)
-    if dtype not in _FIELDS:
-        return tf.make_tensor_proto(array, dtype=dtype)
-    proto = tensor_pb2.TensorProto(
-        dtype=dtype.as_datatype_enum, tensor_shape=tf.TensorShape(array.shape).as_proto()
-    )
-    field, values = getattr(proto, _FIELDS[dtype]), array.ravel()
+def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
+    """Writes an array into an empty message: in typed fields, as the server does by default.
+
+    Half and complex numbers, which are rare, are left to TensorFlow.
+    """
+    if array.dtype not in _KINDS:
+        proto.CopyFrom(tf.make_tensor_proto(array, dtype=dtype_of(array)))
+        return
+    proto.dtype, field = _KINDS[array.dtype]
+    axes = proto.tensor_shape.dim
+    proto.tensor_shape.SetInParent()  # a scalar has a shape too
+    for size in array.shape:
+        axes.add(size=size)
+    if field in _PACKED:  # a hundred times as fast as one Python number after the other
+        packed = MESSAGES["TensorProto"](**{field: [array.tobytes()]})
+        proto.MergeFromString(packed.SerializeToString())
+        return
+    values = array.ravel()
     for start in range(0, values.size, _AT_ONCE):
-        field.extend(values[start : start + _AT_ONCE].tolist())
-    return proto
+        getattr(proto, field).extend(values[start : start + _AT_ONCE].tolist())
 
 
 def dtype_of(array: np.ndarray) -> tf.DType:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import score_function
+from keras_attention import replicas, score_function
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -118,7 +118,10 @@ class LocationSampler(keras.layers.Layer):
         mean = ops.cast(self.mean(features), precise)
         if not training and self.inference == "mean":
             return Drawn(ops.cast(mean, self.compute_dtype), ops.zeros_like(mean[..., 0]))
-        noise = keras.random.normal(ops.shape(mean), dtype="float32", seed=self.seed_generator)
+        noise = replicas.rows(
+            lambda shape: keras.random.normal(shape, dtype="float32", seed=self.seed_generator),
+            ops.shape(mean),
+        )
         std = ops.cast(self.spread, precise)
         drawn = ops.stop_gradient(mean + std * ops.cast(noise, precise))
         squares = ops.sum(ops.square((drawn - mean) / std), axis=-1)

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_attention import replicas
+
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
 
@@ -174,8 +176,9 @@ class TimeWords(keras.layers.Layer):
         random numbers.
         """
         num_places = self.num_times + math.ceil(self.noise * self.num_times)
-        chance = keras.random.uniform(
-            (ops.shape(count)[0], num_places + 1), seed=self.seed_generator
+        chance = replicas.rows(
+            lambda shape: keras.random.uniform(shape, seed=self.seed_generator),
+            (ops.shape(count)[0], num_places + 1),
         )
         most = ops.ceil(self.noise * ops.cast(count, "float32"))
         blanks = ops.cast(ops.floor(chance[:, 0] * (most + 1.0)), "int32")

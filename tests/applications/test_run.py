@@ -33,6 +33,7 @@ def test_a_run_leaves_its_whole_story(tmp_path, capfd):
     folder = tmp_path / "deep" / "run"
     document = run.run(TASK, at(folder, tensorboard=True))
     assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
         "checkpoint",
         "config.json",
         "facts",
@@ -97,7 +98,7 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
 def test_a_run_of_another_task_is_not_resumed(tmp_path):
     config.save(tmp_path / "config.json", "captioning", at(tmp_path))
     with pytest.raises(UserError, match="holds a run of captioning, not of tiny."):
-        run.run(TASK, at(tmp_path), resume=True)
+        run.run(TASK, at(tmp_path), resume="yes")
 
 
 def test_a_loss_that_is_no_number_is_told_and_spoils_no_checkpoint(tmp_path, monkeypatch):
@@ -113,7 +114,7 @@ def test_a_loss_that_is_no_number_is_told_and_spoils_no_checkpoint(tmp_path, mon
     assert message + "Received: --learning-rate 0.02." in str(caught.value)
     assert len(rows(tmp_path)) == 2
     monkeypatch.setattr(TinyTask, "callbacks", lambda *_: [keras.callbacks.Callback()])
-    assert np.isfinite(run.run(TASK, at(tmp_path), resume=True)["metrics"]["mse"])
+    assert np.isfinite(run.run(TASK, at(tmp_path), resume="yes")["metrics"]["mse"])
 
 
 def test_tensorboard_is_missed_before_training(tmp_path, monkeypatch):
@@ -162,7 +163,8 @@ def test_a_history_keeps_only_the_epochs_before_the_first_new_one(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,seconds,loss\n1,2.5,0.9\n2,1.5,0.8\n3,1.0,0.7\n")
     assert history.training_seconds(path) == 5.0
-    lines = history.HistoryFile(path, first_epoch=2)
+    lines = history.HistoryFile(path)
+    lines.keep(2)
     lines.on_epoch_begin(2)
     lines.on_epoch_end(2, {"loss": 0.5})
     found = [(row["epoch"], row["loss"]) for row in history.read(path)]

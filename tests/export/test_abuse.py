@@ -273,7 +273,9 @@ def test_values_may_be_left_out_where_they_repeat_the_last_one():
 def test_an_array_is_written_in_parts(monkeypatch):
     monkeypatch.setattr(tensor_protos, "_AT_ONCE", 4)
     array = np.arange(11, dtype=np.int64).reshape(11, 1)
-    assert list(tensor_protos.to_proto(array).int64_val) == list(range(11))
+    proto = tensor_pb2.TensorProto()
+    tensor_protos.fill(proto, array)
+    assert list(proto.int64_val) == list(range(11))
 
 
 def test_a_context_is_not_copied_without_end():

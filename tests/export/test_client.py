@@ -255,7 +255,10 @@ def test_a_conversion_never_changes_the_meaning(value, declared, received):
 
 
 def test_tensor_content_is_read_too(server, monkeypatch):
-    monkeypatch.setattr(grpc_service, "to_proto", tf.make_tensor_proto)
+    def fill(proto, array):
+        proto.CopyFrom(tf.make_tensor_proto(array))
+
+    monkeypatch.setattr(grpc_service, "fill", fill)
     with Client(address(server, "grpc"), "half_plus_two") as client:
         assert client.predict({"x": [1.0, 2.0, 5.0]})["y"].tolist() == [2.5, 3.0, 4.5]
 

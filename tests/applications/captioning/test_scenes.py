@@ -105,7 +105,7 @@ def test_digits_do_not_overlap(drawn):
 def test_an_upright_digit_keeps_its_look():
     images, parts = scenes.handwritten()
     number = parts["test"][3][0]
-    shown = scenes._Shown(3, 4, number, 16, 24, 24, 0.0)
+    shown = scenes._Shown(3, 4, number, 16, 24, 24, (1.0, 0.0, 0.0, 1.0))
     picture = scenes._render([[shown]])[0, :, :, 0] / 255.0
     small = picture[24:40, 24:40].reshape(8, 2, 8, 2).mean(axis=(1, 3))
     assert np.corrcoef(small.ravel(), images[number].ravel())[0, 1] > 0.97
