@@ -101,7 +101,7 @@ def read(config: TranslationConfig) -> Splits:
 
 def _most(config: TranslationConfig) -> Most:
     """As large batches as the flags say."""
-    devices = strategy.place(config.strategy, config.batch_size).replicas
+    devices = strategy.replicas()
     least = devices * (config.max_length + 1)
     if 0 < config.tokens_per_batch < least:
         raise UserError(
