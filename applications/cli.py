@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from applications.training import config, console, exporting, flags, memory
+from applications.training import config, console, exporting, flags, launchers, memory
 from applications.training.errors import DataError, UserError
 from applications.training.task import Task
 
@@ -134,6 +134,9 @@ def _train(arguments: list[str]) -> None:
         return
     task = _task(arguments[0])
     given = flags.parse(_train_flags(task, arguments), f"train {task.name}", arguments[1:])
+    if given.launcher == "ray":
+        launchers.on_ray(flags.without(("--launcher", "--workers"), arguments), given.workers)
+        return
     memory.keep_freed()
     console.import_tensorflow_quietly()
     from applications.training import run
@@ -160,11 +163,14 @@ def _train_flags(task: Task[Any], arguments: list[str]) -> type[Any]:
     preset = task.presets[chosen]
     about_preset = tyro.conf.arg(help="Settings to start from; flags below change them.")
     about_resume = tyro.conf.arg(help="Continue the run in --run-dir where it stopped.")
+    about_launcher = tyro.conf.arg(help="ray: start workers, with --strategy multi_worker.")
     about_auto = tyro.conf.arg(help="Continue the run in --run-dir; begin it if there is none.")
     fields: list[tuple[str, Any, Any]] = [
         ("preset", Annotated[Literal[names], about_preset], chosen),
         ("resume", Annotated[FlagCreatePairsOff[bool], about_resume], False),
         ("auto_resume", Annotated[FlagCreatePairsOff[bool], about_auto], False),
+        ("launcher", Annotated[Literal["none", "ray"], about_launcher], "none"),
+        ("workers", Annotated[int, tyro.conf.arg(help="For --launcher ray: how many.")], 2),
         ("settings", Annotated[type(preset), tyro.conf.arg(name="")], preset),
     ]
     return flags.make(f"Train a model: {task.name}.", fields)

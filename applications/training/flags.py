@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import tyro
@@ -54,6 +55,17 @@ def value_of(name: str, arguments: list[str]) -> str | None:
         elif argument == name and index + 1 < len(arguments):
             value = arguments[index + 1]
     return value
+
+
+def without(names: Collection[str], arguments: list[str]) -> list[str]:
+    """`arguments` without these flags and their values."""
+    kept: list[str] = []
+    is_value = False
+    for argument in arguments:
+        if not is_value and argument.partition("=")[0] not in names:
+            kept.append(argument)
+        is_value = not is_value and argument in names
+    return kept
 
 
 def _unbox(text: str) -> str:

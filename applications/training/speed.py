@@ -22,8 +22,9 @@ class Speed(keras.callbacks.Callback):
 
     def __init__(self, datasets: Datasets, batch_size: int) -> None:
         super().__init__()
-        steps = datasets.amounts and int(datasets.train.cardinality())
-        self._of_step = {unit: count / steps for unit, count in datasets.amounts.items()}
+        steps = int(datasets.train.cardinality())
+        amounts = datasets.amounts.items() if steps > 0 else ()
+        self._of_step = {unit: count / steps for unit, count in amounts}
         self._of_step.setdefault("examples", batch_size)
         self._start: tuple[int, float] | None = None  # a step of this epoch, and when it began
         self._end = (0, 0.0)
