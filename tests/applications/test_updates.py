@@ -136,7 +136,7 @@ def test_a_run_that_is_cut_short_between_updates_resumes_exactly(tmp_path, monke
             average=True,
             precision=precision,
         )
-        run.run(TASK, settings, resume="yes" if resume else "no")
+        run.run(TASK, settings, resume=resume)
         rows = history.read(tmp_path / name / "history.csv")
         return [{**row, "seconds": 0} for row in rows]
 
