@@ -39,11 +39,12 @@ def on_ray(arguments: Sequence[str], workers: int, restarts: int = 3) -> None:
         raise UserError(
             f"--workers {workers} need a CPU each; Ray has {have.get('CPU', 0):.0f} in all."
         )
-    options = {"num_cpus": 1, "num_gpus": int(have.get("GPU", 0) >= workers)}
-    worker = ray.remote(**options)(_Worker)
+    worker: Any = ray.remote(_Worker)
+    options: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(have.get("GPU", 0) >= workers)}
+    options["scheduling_strategy"] = "SPREAD"
     command = ["train", *arguments, "--strategy", "multi_worker"]
     for attempt in range(restarts + 1):
-        actors = [worker.options(scheduling_strategy="SPREAD").remote() for _ in range(workers)]
+        actors = [worker.options(**options).remote() for _ in range(workers)]
         hosts = ray.get([actor.host.remote() for actor in actors])
         done = [
             actor.train.remote(hosts, index, command, os.getcwd())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -238,6 +239,13 @@ def _fit(
         ) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         raise ConnectionError("a worker was lost; start all of them again.") from None
+    except (
+        tf.errors.OpError
+    ) as error:  # What data that are read meanwhile say arrives in this form.
+        told = re.search(r"errors\.(?:UserError|DataError): (.*)", str(error))
+        if told is None:
+            raise
+        raise UserError(told[1]) from None
     return earlier
 
 

@@ -31,6 +31,11 @@ class TranslationConfig(TrainConfig):
     """For --data dates: how many pairs to train on."""
     max_length: int = 60
     """Longer training pairs are left out, in tokens of either side."""
+    stream: int = 0
+    """For files and tfds: larger than memory: read training pairs as they are needed, and hold and
+    shuffle so many at a time; vocabularies are of the first so many. 0: hold all."""
+    steps_per_epoch: int = 0
+    """For --stream: so many steps make an epoch, wherever in the data it ends."""
     tokens_per_batch: int = 0
     """Most tokens of either side of a batch, with padding, all devices together: short sentences
     make large batches, of --batch-size sentences at most. 0: batches of --batch-size sentences."""
@@ -83,6 +88,18 @@ class TranslationConfig(TrainConfig):
         if self.data not in ("dates", "multi30k", "files") and not self.data.startswith("tfds:"):
             raise UserError(
                 f"--data must be dates, multi30k, files or tfds:NAME. Received: {self.data}"
+            )
+        if (self.stream > 0) != (self.steps_per_epoch > 0) or self.stream < 0:
+            raise UserError(
+                "--stream and --steps-per-epoch need each other, and must be at least 1. "
+                f"Received: --stream {self.stream} --steps-per-epoch {self.steps_per_epoch}"
+            )
+        if self.stream and self.data != "files" and not self.data.startswith("tfds:"):
+            raise UserError(f"--stream is for --data files or tfds:NAME, not {self.data}.")
+        if 0 < self.stream < self.batch_size:
+            raise UserError(
+                f"--stream must be at least --batch-size, {self.batch_size}. "
+                f"Received: {self.stream}"
             )
         if self.tokens_per_batch and self.tokens_per_batch <= self.max_length:
             raise UserError(

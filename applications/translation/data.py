@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +13,7 @@ import tensorflow as tf
 from applications.training import console, strategy, text, text_files
 from applications.training.errors import DataError, UserError
 from applications.training.task import Datasets
+from applications.translation import streamed
 from applications.translation.config import TranslationConfig
 from applications.translation.encoded import Encoded, Most
 
@@ -45,16 +48,10 @@ class Facts(NamedTuple):
 
 def datasets(config: TranslationConfig, epoch: tf.Variable) -> Datasets:
     """Reads the pairs, learns vocabularies from the training side, and cuts batches."""
+    if config.stream:
+        return _streamed(config, epoch)
     splits = read(config)
-    facts = Facts(
-        *(
-            text.train(config.tokens, sentences, config.vocabulary_size, config.lowercase)
-            for sentences in (
-                [pair.source for pair in splits.train],
-                [pair.target for pair in splits.train],
-            )
-        )
-    )
+    facts = _facts(config, splits.train)
     train, validation, test = (Encoded.of(pairs, facts) for pairs in splits)
     short = train.up_to(config.max_length)
     console.say(
@@ -83,20 +80,52 @@ def datasets(config: TranslationConfig, epoch: tf.Variable) -> Datasets:
     )
 
 
+def _streamed(config: TranslationConfig, epoch: tf.Variable) -> Datasets:
+    """As `datasets`, with no more of the training pairs than `config.stream` at a time."""
+    train, *others = _sources(config)
+    facts = _facts(config, [Pair(*pair) for pair in itertools.islice(train(), config.stream)])
+    held = Splits((), *([Pair(*pair) for pair in source()] for source in others))
+    validation, test = (Encoded.of(pairs, facts) for pairs in held[1:])
+    console.say(
+        f"{config.data}: training pairs are read {config.stream} at a time; {len(validation)} for "
+        f"validation, {len(test)} for test; vocabularies of {facts.source.size} and "
+        f"{facts.target.size}"
+    )
+    most = _most(config)
+    return Datasets(
+        streamed.shuffled(train, facts, config, most, epoch),
+        validation.in_order(most),
+        test.in_order(most),
+        facts,
+        held,
+    )
+
+
 def read(config: TranslationConfig) -> Splits:
     """The pairs that `config.data` names."""
     if config.data == "dates":
         return _from_dates(config)
+    return Splits(*([Pair(*pair) for pair in source()] for source in _sources(config)))
+
+
+def _facts(config: TranslationConfig, pairs: Sequence[Pair]) -> Facts:
+    sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    return Facts(
+        *(text.train(config.tokens, s, config.vocabulary_size, config.lowercase) for s in sides)
+    )
+
+
+def _sources(config: TranslationConfig) -> list[streamed.Source]:
+    """The pairs for training, validation and test, each read anew by every call."""
     if config.data == "multi30k":
         assert config.data_dir is not None
         names = ("train", "val", "test_2016_flickr")
-        splits = [text_files.read_split(config.data_dir, n, config.languages) for n in names]
-    elif config.data == "files":
+        read = functools.partial(text_files.read_split, config.data_dir)
+        return [functools.partial(read, name, config.languages) for name in names]
+    if config.data == "files":
         given = (config.train_files, config.validation_files, config.test_files)
-        splits = [text_files.read_pairs(*paths) for paths in given]
-    else:
-        splits = list(_from_tfds(config))
-    return Splits(*([Pair(*pair) for pair in pairs] for pairs in splits))
+        return [functools.partial(text_files.iterate_pairs, *paths) for paths in given]
+    return list(_from_tfds(config))
 
 
 def _most(config: TranslationConfig) -> Most:
@@ -124,7 +153,7 @@ def _from_dates(config: TranslationConfig) -> Splits:
     return Splits(*([Pair(p.source, p.target, p) for p in pairs] for pairs in drawn))
 
 
-def _from_tfds(config: TranslationConfig) -> Iterator[list[tuple[str, str]]]:
+def _from_tfds(config: TranslationConfig) -> Iterator[streamed.Source]:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -145,10 +174,13 @@ def _from_tfds(config: TranslationConfig) -> Iterator[list[tuple[str, str]]]:
                 f"{config.data}: expected the languages {', '.join(config.languages)}. "
                 f"Found: {found}"
             )
-        yield [
-            tuple(example[language].decode("utf-8") for language in config.languages)
-            for example in dataset.as_numpy_iterator()
-        ]
+        yield functools.partial(_pairs, dataset, config.languages)
+
+
+def _pairs(dataset: tf.data.Dataset, languages: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    for example in dataset.as_numpy_iterator():
+        source, target = (example[language].decode("utf-8") for language in languages)
+        yield source, target
 
 
 def save_facts(facts: Facts, folder: Path) -> None:

@@ -103,18 +103,12 @@ class Encoded:
 
         if most.tokens:
             return self._of_tokens(most, epoch, of_epoch, is_fixed=anew is None)
-        batch_size = most.sentences
 
         def batches() -> Iterator[tuple]:
             rng, now = of_epoch(int(epoch.numpy()))
-            order = rng.permutation(len(now))
-            order = order[: len(order) // batch_size * batch_size]
-            pools = np.split(order, range(POOL * batch_size, len(order), POOL * batch_size))
-            sorted_order = np.concatenate([now._by_length(pool) for pool in pools])
-            for batch in rng.permutation(sorted_order.reshape(-1, batch_size)):
-                yield now._batch(batch)
+            yield from now.in_batches(most, rng)
 
-        return self._dataset(batches, len(self) // batch_size)
+        return dataset_of(batches, len(self) // most.sentences)
 
     def _of_tokens(
         self,
@@ -141,7 +135,28 @@ class Encoded:
             for batch in bucketing.batches(sizes, count, rng, most.multiple):
                 yield now._batch(order[batch])
 
-        return self._dataset(batches, count)
+        return dataset_of(batches, count)
+
+    def in_batches(self, most: Most, rng: np.random.Generator) -> Iterator[tuple]:
+        """All pairs in full batches of similar length, in a random order, but for the remainder."""
+        order = rng.permutation(len(self))
+        if most.tokens:
+            order = self._by_length(order)
+            lengths = np.array(self.lengths())[order].tolist()
+            sizes = bucketing.cut(lengths, most.tokens, most.sentences, most.multiple)
+            batches = [order[each] for each in bucketing.batches(sizes, len(sizes), rng)]
+        else:
+            batches = self._of_sentences(most.sentences, order, rng)
+        for batch in batches:
+            yield self._batch(batch)
+
+    def _of_sentences(
+        self, size: int, order: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        order = order[: len(order) // size * size]
+        pools = np.split(order, range(POOL * size, len(order), POOL * size))
+        sorted_order = np.concatenate([self._by_length(pool) for pool in pools])
+        return list(rng.permutation(sorted_order.reshape(-1, size)))
 
     def in_order(self, most: Most) -> tf.data.Dataset:
         """All pairs as they stand, the last batch as it comes."""
@@ -153,7 +168,7 @@ class Encoded:
             for size, end in zip(sizes, ends, strict=True):
                 yield self._batch(range(end - size, end))
 
-        return self._dataset(batches, len(sizes))
+        return dataset_of(batches, len(sizes))
 
     def _by_length(self, indices: np.ndarray) -> np.ndarray:
         lengths = [(len(self.targets[i]), len(self.sources[i])) for i in indices]
@@ -172,22 +187,23 @@ class Encoded:
         weights = np.arange(labels.shape[1]) < lengths[:, None]
         return inputs, labels, weights.astype(np.float32)
 
-    @staticmethod
-    def _dataset(batches, num_batches: int) -> tf.data.Dataset:
-        ids = tf.TensorSpec((None, None), tf.int32)
-        inputs = {
-            "source": ids,
-            "source_lengths": tf.TensorSpec((None,), tf.int32),
-            "target": ids,
-        }
-        signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-        dataset = dataset.prefetch(4)
-        # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return dataset.with_options(options)
+
+def dataset_of(batches, num_batches: int) -> tf.data.Dataset:
+    """Batches, as a generator yields them, as a data set that says how many they are."""
+    ids = tf.TensorSpec((None, None), tf.int32)
+    inputs = {
+        "source": ids,
+        "source_lengths": tf.TensorSpec((None,), tf.int32),
+        "target": ids,
+    }
+    signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
+    dataset = dataset.prefetch(4)
+    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _ids(tokenizer: text.Tokenizer, sentences: Sequence[str]) -> list[np.ndarray]:
