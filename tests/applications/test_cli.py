@@ -67,7 +67,7 @@ def test_training_in_a_pipe_prints_plain_lines_and_no_noise(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("tiny: 26 weights on /device:")
     assert lines[1] == "Epoch 1/4" and "val_loss" in lines[2]
-    assert len(lines) == 1 + 2 * 4 + 3
+    assert len(lines) == 1 + 2 * 4 + 4
 
 
 def test_help_of_a_task_shows_the_values_of_the_preset(command):
