@@ -59,9 +59,15 @@ OTHERS = {
     "seen_whole": ["recognition", *SMALL["recognition"][:-2], "--attention", "none"],
     "uniform": ["reading", *SMALL["reading"], "--attention", "uniform"],
     "positions": ["long_term_memory", *SMALL["long_term_memory"], "--preset", "order_positions"],
+    "two_steps_an_update": [
+        "question_answering",
+        *SMALL["question_answering"],
+        "--accumulate",
+        "2",
+    ],
     "stack": [
         *["algorithmic", *SMALL["algorithmic"][:8], "--preset", "anbn", "--max-size", "4"],
-        *["--stream", "20", "--stacks", "2"],
+        *["--stream", "20", "--stacks", "2", "--accumulate", "2"],
     ],
 }
 CASES = {
