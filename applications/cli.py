@@ -20,6 +20,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from applications.training import config, console, exporting, flags, launchers, memory
 from applications.training.errors import DataError, UserError
 from applications.training.task import Task
+from export.errors import ExportError
+from export.serve_flags import ServeFlags
 
 if TYPE_CHECKING:
     from applications.training.run import Trained
@@ -70,20 +72,6 @@ class Predict:
     """Answer each line of standard input with a line of output."""
 
     run: RunFolder
-
-
-@dataclass(frozen=True)
-class Serve:
-    """Serve exported models over gRPC and REST, as TensorFlow Serving does, for development."""
-
-    directory: Annotated[Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """Folder with exported models: DIR/<model>/<version>/."""
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in."""
-    grpc_port: int = 8500
-    """Port of the gRPC services; 0 picks a free one."""
-    rest_port: int = 8501
-    """Port of the REST interface; 0 picks a free one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,17 +202,14 @@ def _export(arguments: list[str]) -> None:
 
 
 def _serve(arguments: list[str]) -> None:
-    given = flags.parse(Serve, "serve", arguments)
-    if not given.directory.is_dir():
-        raise UserError(f"{given.directory} is not a folder of exported models.")
-    console.import_tensorflow_quietly()
-    import export
-
+    program = "keras-attention serve"
     try:
-        export.serve_forever(
-            given.directory, host=given.host, grpc_port=given.grpc_port, rest_port=given.rest_port
-        )
-    except export.ExportError as error:
+        given = ServeFlags.parse(arguments, program)
+    except ExportError as error:
+        raise UserError(f"serve: {error}. See {program} --help") from error
+    try:
+        given.serve()
+    except ExportError as error:
         raise UserError(str(error)) from error
 
 

@@ -6,16 +6,15 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from export.errors import ExportError
 from export.layout import BATCH_SIZES, newest_version
+from export.serve_flags import ServeFlags
 
 if TYPE_CHECKING:
     from export.client import Client
@@ -48,36 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{serve,lint,config,predict}")
 
     serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
-    serve.add_argument(
-        "directory", nargs="?", help="folder of one model, or of several such folders"
-    )
-    serve.add_argument(
-        "--model-config-file", metavar="FILE", help="instead of a folder: a ModelServerConfig"
-    )
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--grpc-port", type=int, default=8500, help="0 for a free one (%(default)s)")
-    serve.add_argument("--rest-port", type=int, default=8501, help="0 for a free one (%(default)s)")
-    serve.add_argument(
-        "--poll-seconds",
-        type=float,
-        default=1.0,
-        help="how often to look for new versions; 0 for never (%(default)s)",
-    )
-    serve.add_argument(
-        "--batching",
-        nargs="?",
-        const="",
-        metavar="FILE",
-        help="run requests that meet together, by TensorFlow Serving's defaults or by a file of "
-        "BatchingParameters",
-    )
-    serve.add_argument(
-        "--cors", action="store_true", help="let pages of other origins ask over REST"
-    )
-    serve.add_argument(
-        "--ssl-config-file", metavar="FILE", help="an SSLConfig, with which gRPC is encrypted"
-    )
-    serve.set_defaults(run=_serve)
+    ServeFlags.add_to(serve)
+    serve.set_defaults(run=lambda options: ServeFlags.of(options).serve())
 
     lint = commands.add_parser("lint", help="look for what stock TensorFlow Serving would refuse")
     lint.add_argument("directory", help="folder of one version, or of a model: its newest version")
@@ -127,29 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(run=_predict)
     return parser
-
-
-def _serve(options: argparse.Namespace) -> None:
-    _import_tensorflow()
-    from export.dev_server.batching_parameters import Parameters
-    from export.dev_server.server import serve_forever
-
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("export").setLevel(logging.INFO)
-    batching = None
-    if options.batching is not None:
-        batching = Parameters.read(options.batching) if options.batching else Parameters()
-    serve_forever(
-        options.directory,
-        model_config_file=options.model_config_file,
-        host=options.host,
-        grpc_port=options.grpc_port,
-        rest_port=options.rest_port,
-        poll_seconds=options.poll_seconds,
-        batching=batching,
-        cors=options.cors,
-        ssl_config_file=options.ssl_config_file,
-    )
 
 
 def _lint(options: argparse.Namespace) -> int:
@@ -273,34 +221,6 @@ def _readable(value: Any) -> Any:
     if isinstance(value, list):
         return [_readable(item) for item in value]
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def _import_tensorflow() -> None:
-    """Imports TensorFlow and wakes its devices without the lines it prints about itself."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet_stderr():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Drops what is written to file descriptor 2, by Python or C++, unless the block raises."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 if __name__ == "__main__":

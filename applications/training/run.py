@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import json
 import re
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,7 +20,6 @@ import tensorflow as tf
 
 from applications.training import (
     checkpoint,
-    checksums,
     config,
     console,
     data,
@@ -32,16 +30,14 @@ from applications.training import (
     precision,
     profiling,
     provenance,
+    run_folder,
     strategy,
     updates,
 )
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.speed import Speed
 from applications.training.task import Datasets, Task
-
-NEEDED = ("config.json", "facts", "features", "history.csv", "model.keras")  # by later stages
-
 
 Resume = Literal["no", "yes", "auto"]
 
@@ -67,11 +63,11 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
     _require_tensorboard(settings)
     begun = resume == "yes" or (resume == "auto" and (settings.run_dir / "config.json").exists())
     if begun:
-        settings = _saved_settings(task, settings)
+        settings = run_folder.saved_settings(task, settings)
     placement = strategy.place(settings.strategy, settings.batch_size)
     folder = settings.run_dir
     if placement.is_chief:
-        _claim_folder(folder, begun)
+        run_folder.claim(folder, begun)
     keras.utils.set_random_seed(settings.seed)
     epoch = data.epoch_counter()
     datasets = task.datasets(settings, epoch)
@@ -107,7 +103,7 @@ def load(task: Task[Any], folder: Path) -> Trained:
     """Reads a finished run; its folder may have been moved since."""
     settings = config.load(folder / "config.json", type(_default(task)))
     settings = dataclasses.replace(settings, run_dir=folder)
-    _refuse_damage(folder)
+    run_folder.refuse_damage(folder)
     weights = folder / "model.keras"
     if not weights.exists():
         raise UserError(
@@ -247,52 +243,6 @@ def _fit(
             raise
         raise UserError(told[1]) from None
     return earlier
-
-
-def _saved_settings(task: Task[Any], given: TrainConfig) -> TrainConfig:
-    """The settings that the run in the folder was begun with."""
-    folder, path = given.run_dir, given.run_dir / "config.json"
-    found = config.read_task(path)
-    if found != task.name:
-        raise UserError(f"{folder} holds a run of {found}, not of {task.name}.")
-    _refuse_damage(folder)
-    saved = dataclasses.replace(config.load(path, type(given)), run_dir=folder)
-    _tell_ignored(given, saved, _default(task))
-    return saved
-
-
-def _claim_folder(folder: Path, begun: bool) -> None:
-    """Makes sure that the run folder is ours to write to."""
-    if not begun and (folder / "config.json").exists():
-        raise UserError(
-            f"{folder} holds a run already: continue it with --resume, or choose another --run-dir."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):  # Find out before the training, not after it.
-        pass
-    if not begun:
-        checksums.begin(folder)
-
-
-def _refuse_damage(folder: Path) -> None:
-    """Names what in the folder is not as it was written, and stops if that is needed."""
-    found = checksums.damaged(folder)
-    for name in found:
-        console.complain(f"{folder / name} is not as it was written, by {checksums.NAME}.")
-    if any(name.partition("/")[0] in NEEDED for name in found):
-        raise UserError(f"{folder} is damaged.")
-
-
-def _tell_ignored(given: TrainConfig, saved: TrainConfig, default: TrainConfig) -> None:
-    """Says which flags have no effect, as a resumed run keeps its settings."""
-    ignored = [
-        f"{flag(field.name)} {getattr(given, field.name)} (saved: {getattr(saved, field.name)})"
-        for field in dataclasses.fields(given)
-        if getattr(given, field.name)
-        not in (getattr(saved, field.name), getattr(default, field.name))
-    ]
-    if ignored:
-        console.say(f"--resume keeps the saved settings; ignored: {', '.join(ignored)}")
 
 
 def _default(task: Task[Any]) -> TrainConfig:

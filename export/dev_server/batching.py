@@ -91,9 +91,11 @@ class BatchScheduler:
                 ready = time.monotonic() + 1e-6 * self.parameters.batch_timeout_micros
                 batches.append(_Batch(key, runner, feeds, fetches, ready))
                 self._waiting.append(batches[-1])
+                self._changed.notify()  # one waits for its time
             batches[-1].tasks.append(task)
             batches[-1].size += task.size
-            self._changed.notify()
+            if batches[-1].size >= self.parameters.most:
+                self._changed.notify()
 
     def _work(self) -> None:
         while batch := self._next():

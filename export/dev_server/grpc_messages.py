@@ -30,16 +30,23 @@ class Messages(grpc.ServerInterceptor):
 
     def __init__(self, turns: int) -> None:
         self._turns = threading.Semaphore(turns)
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        """The handler of a method, which parses for itself."""
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return None  # UNIMPLEMENTED
+        """The handler of a method, which parses for itself; made once."""
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = continuation(handler_call_details)
+            if handler is None or handler.unary_unary is None:
+                return None  # UNIMPLEMENTED
+            self._handlers[method] = self._parsing(handler)
+        return self._handlers[method]
+
+    def _parsing(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         behaviour, parse = handler.unary_unary, handler.request_deserializer
 
         def answer(data: bytes, context: grpc.ServicerContext) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import os
 import signal
 import threading
@@ -200,6 +201,7 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
         number: signal.signal(number, lambda *_: stop.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
+    gc.freeze()  # else a third of a second, in which nobody is served, now and then
     try:
         with server:
             print(
@@ -210,6 +212,7 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
             )
             stop.wait()
     finally:
+        gc.unfreeze()
         for number, handler in previous.items():
             signal.signal(number, handler)
 

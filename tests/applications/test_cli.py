@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +17,9 @@ import pytest
 
 from applications import cli
 from applications.training import console, run
+from export.dev_server import server
+from export.dev_server.batching_parameters import Parameters
+from export.serve_flags import ServeFlags
 from tests.applications.tiny import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +36,9 @@ def finished(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *(["train", t, "--help"] for t in cli.TASKS)])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], *(["train", t, "--help"] for t in cli.TASKS)]
+)
 def test_help_is_quick_and_imports_no_tensorflow(arguments):
     script = (
         "import sys\nfrom applications import cli\n"
@@ -108,8 +115,10 @@ def test_every_command_has_help(command):
         (["visualize", "nowhere"], "nowhere holds no run"),
         (["export"], "export: RUN is missing: the folder of a finished run."),
         (["export", "nowhere", "--to", "x"], "nowhere holds no run"),
-        (["serve", "nowhere"], "nowhere is not a folder of exported models."),
-        (["serve", ".", "--port", "1"], "serve: Unrecognized options: --port"),
+        (["serve"], "Expected either a folder of models or --model-config-file."),
+        (["serve", "nowhere"], "nowhere: no such folder."),
+        (["serve", ".", "--port", "1"], "serve: unrecognized arguments: --port 1. See keras-att"),
+        (["serve", ".", "--rest-port", "x"], "serve: argument --rest-port: invalid int value"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(refuse, monkeypatch, tmp_path, arguments, message):
@@ -172,7 +181,7 @@ def test_predict_answers_each_line(command, refuse, finished, monkeypatch):
     assert "standard input, line 2: not valid UTF-8" in refuse("predict", finished)
 
 
-def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp_path, monkeypatch):
+def test_export_hands_over_to_the_export_package(command, finished, tmp_path, monkeypatch):
     calls, cards = [], {}
 
     def write(base, signatures, *, resources=(), assets, batch_sizes):
@@ -180,12 +189,7 @@ def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp
         cards.update({name: make(base / "1").decode() for name, make in assets.items()})
         return base / "1"
 
-    def serve_forever(directory, *, host, grpc_port, rest_port):
-        calls.append((directory, host, grpc_port, rest_port))
-
-    fake = types.SimpleNamespace(
-        write=write, serve_forever=serve_forever, describe=lambda version: f"Served: {version}"
-    )
+    fake = types.SimpleNamespace(write=write, describe=lambda version: f"Served: {version}")
     monkeypatch.setitem(sys.modules, "export", fake)
     status, out, err = command(
         "export", finished, "--to", tmp_path / "m", "--scale", "2", "--batch-sizes", "1", "6"
@@ -197,8 +201,39 @@ def test_export_and_serve_hand_over_to_the_export_package(command, finished, tmp
     assert "\n| `mse` | " in cards["README.md"] and "\n# tiny\n" in cards["README.md"]
     assert f"written: {base / '1'}\n" in out and f"keras-attention serve {tmp_path / 'm'}\n" in out
     assert f"-v {base}:/models/tiny -e MODEL_NAME=tiny tensorflow/serving\n" in out
-    assert command("serve", tmp_path, "--rest-port", "0")[0] == 0
-    assert calls[1] == (tmp_path, "127.0.0.1", 8500, 0)
+
+
+def test_serve_hands_over_to_the_export_package(command, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        server, "serve_forever", lambda *given, **options: calls.append((*given, options))
+    )
+    batching = tmp_path / "batching.config"
+    batching.write_text("max_batch_size { value: 7 }")
+    flags = ["--rest-port", "0", "--batching", batching, "--poll-seconds", "0.5", "--cors"]
+    assert command("serve", tmp_path, *flags)[0] == 0
+    assert calls == [
+        (
+            str(tmp_path),
+            {
+                "model_config_file": None,
+                "host": "127.0.0.1",
+                "grpc_port": 8500,
+                "rest_port": 0,
+                "poll_seconds": 0.5,
+                "batching": Parameters(max_batch_size=7),
+                "cors": True,
+                "ssl_config_file": None,
+            },
+        )
+    ]
+
+
+def test_serve_has_the_flags_of_the_export_package(command):
+    status, out, _ = command("serve", "--help")
+    assert status == 0 and out.startswith("usage: keras-attention serve")
+    names = {each.name.replace("_", "-") for each in dataclasses.fields(ServeFlags)}
+    assert set(re.findall(r"^  --([\w-]+)", out, re.MULTILINE)) == names - {"directory"}
 
 
 @pytest.mark.parametrize("flags", [["--scale", "2"], ["--batch-sizes", "1"]], ids=" ".join)

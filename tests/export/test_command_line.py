@@ -264,7 +264,7 @@ def test_a_wrong_flag_is_code_2(capsys):
 
 
 def test_an_error_shows_what_tensorflow_said_while_it_was_imported(capfd):
-    from export.__main__ import _quiet_stderr
+    from export.serve_flags import _quiet_stderr
 
     with _quiet_stderr():
         os.write(2, b"noise\n")
