@@ -56,6 +56,7 @@ class Profile(keras.callbacks.Callback):
             self._stop()
 
     def _stop(self) -> None:
+        self.model.optimizer.iterations.numpy()  # waits for a GPU to be done
         tf.profiler.experimental.stop()
         console.say(f"written: {self.folder}; {_how_to_look(self.folder)}")
 

@@ -40,6 +40,10 @@ class Speed(keras.callbacks.Callback):
         if self._start is None:
             self._is_compiled, self._start = True, self._end
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # A GPU may still have been at the last steps; now it is done, as the metrics were read.
+        self._end = (self._end[0], time.monotonic())
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._start is not None:
             self._steps += self._end[0] - self._start[0]

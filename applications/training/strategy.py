@@ -80,6 +80,14 @@ class Placement(NamedTuple):
             meet()
 
 
+_replicas = 1
+
+
+def replicas() -> int:
+    """How many replicas this process has placed a model on; 1 before it does."""
+    return _replicas
+
+
 def place(strategy: str, batch_size: int) -> Placement:
     """The placement called `strategy`, one of those of `TrainConfig`.
 
@@ -87,6 +95,7 @@ def place(strategy: str, batch_size: int) -> Placement:
     summed. To be called before anything else of TensorFlow runs, as workers have to find each other
     first.
     """
+    global _replicas
     if strategy == "multi_worker":
         placement = _multi_worker()
     elif strategy == "tpu":
@@ -102,6 +111,7 @@ def place(strategy: str, batch_size: int) -> Placement:
             "--batch-size is shared among all devices and must be a multiple of their number, "
             f"{placement.replicas}. Received: {batch_size}"
         )
+    _replicas = placement.replicas
     return placement
 
 

@@ -1,8 +1,7 @@
 """How gradients become updates of the weights: of several steps, of a scaled loss, or as they are.
 
-Keras has both, but neither trains on several devices (3.15.1): what its optimizers add up cannot be
-applied under `MirroredStrategy`, and its `LossScaleOptimizer` asks the first device alone whether
-all gradients are finite.
+Keras' optimizers add up gradients too, but not on several devices, and they average the weights at
+every step instead of every update (3.15.1).
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ class Updates(keras.optimizers.LossScaleOptimizer):
     """Updates by the mean gradient of so many steps; an update that is not finite is left out.
 
     The inner optimizer knows of nothing but updates: its learning rate, its count and its moving
-    average of the weights are of these.
+    average of the weights are of these. On several devices, all gradients have been summed before:
+    see `strategy.synchronize`.
 
     Args:
         inner_optimizer: The optimizer, not built yet.
@@ -46,33 +46,27 @@ class Updates(keras.optimizers.LossScaleOptimizer):
             return
         if not self.built:
             self.build(trainable_variables)
-        context = tf.distribute.get_replica_context()
-        # Equal on all devices, so that a checkpoint may hold what one of them has.
-        grads = context.all_reduce("sum", [tf.convert_to_tensor(each) for each in grads])
         at = self.step % self.steps
         for total, each in zip(self.sums, grads, strict=True):
-            total.assign(tf.where(at == 0, each, total + each))
+            total.assign(tf.where(at == 0, tf.convert_to_tensor(each), total + each))
         self.step.assign_add(1)
-        context.merge_call(self._update_if_due, (at == self.steps - 1, trainable_variables))
-
-    def _update_if_due(self, distribution, is_due, trainable_variables):
-        """On all devices, as a condition may not be met by one of them alone."""
-        replicas = distribution.num_replicas_in_sync
 
         def update():
-            means = [total / (self.steps * replicas) for total in self.sums]
-            super(Updates, self).apply(means, trainable_variables)
+            super(Updates, self).apply([each / self.steps for each in self.sums])
 
-        tf.cond(
-            distribution.experimental_local_results(is_due)[0],
-            lambda: distribution.extended.call_for_each_replica(update),
-            lambda: None,
-        )
+        def update_if_due(distribution, is_due):
+            # Replicas may meet within a condition only if all of them are in it together.
+            tf.cond(
+                distribution.experimental_local_results(is_due)[0],
+                lambda: distribution.extended.call_for_each_replica(update),
+                lambda: None,
+            )
 
-    def check_finite(self, grads):
-        finite = super().check_finite(grads)
-        others = tf.distribute.get_replica_context().all_reduce("sum", tf.cast(finite, "int32"))
-        return others == tf.distribute.get_strategy().num_replicas_in_sync
+        is_due = at == self.steps - 1
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():  # as on a TPU
+            tf.cond(is_due, update, lambda: None)
+        else:
+            tf.distribute.get_replica_context().merge_call(update_if_due, (is_due,))
 
     def get_config(self):
         return {**super().get_config(), "steps": self.steps}

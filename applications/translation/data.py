@@ -130,7 +130,7 @@ def _sources(config: TranslationConfig) -> list[streamed.Source]:
 
 def _most(config: TranslationConfig) -> Most:
     """As large batches as the flags say."""
-    devices = strategy.place(config.strategy, config.batch_size).replicas
+    devices = strategy.replicas()
     least = devices * (config.max_length + 1)
     if 0 < config.tokens_per_batch < least:
         raise UserError(

@@ -51,6 +51,7 @@ LINES = {
     "reading": "@Anna lent the lamp to @Omar .\t@placeholder borrowed the lamp from @Anna .",
     "long_term_memory": "[[0.3, -1], [0.5, 1], [0.1, 0], [0.4, 1], [0.2, -1]]",
     "algorithmic": "01100101 11110000",
+    "anbn": "aabb",
 }
 OTHERS = {
     "hard": ["captioning", *SMALL["captioning"], "--attention", "hard"],
@@ -58,9 +59,15 @@ OTHERS = {
     "seen_whole": ["recognition", *SMALL["recognition"][:-2], "--attention", "none"],
     "uniform": ["reading", *SMALL["reading"], "--attention", "uniform"],
     "positions": ["long_term_memory", *SMALL["long_term_memory"], "--preset", "order_positions"],
+    "two_steps_an_update": [
+        "question_answering",
+        *SMALL["question_answering"],
+        "--accumulate",
+        "2",
+    ],
     "stack": [
         *["algorithmic", *SMALL["algorithmic"][:8], "--preset", "anbn", "--max-size", "4"],
-        *["--stream", "20", "--stacks", "2"],
+        *["--stream", "20", "--stacks", "2", "--accumulate", "2"],
     ],
 }
 CASES = {
@@ -99,9 +106,10 @@ def test_every_task_trains_in_16_bits(case, tmp_path, monkeypatch, capsys, few_h
     saved = keras.saving.load_model(tmp_path / "model.keras")
     layers = getattr(saved, "model", saved).layers
     assert {each.compute_dtype for each in layers if each.name not in IN_FLOAT32} == {kind}
-    if task in LINES:
+    line = LINES.get("anbn" if "anbn" in flags else task)
+    if line is not None:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINES[task].encode())))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode())))
         assert cli.main(["predict", str(tmp_path)]) == 0
         assert capsys.readouterr().out.count("\n") == 1
 

@@ -35,6 +35,7 @@ def epoch(watch, clock, seconds, at_once=1):
         watch.on_train_batch_begin(call * at_once)
         clock[0] += spent
         watch.on_train_batch_end((call + 1) * at_once - 1)
+    watch.on_test_begin()
     clock[0] += 1000.0
     watch.on_epoch_end(0)
 

@@ -148,3 +148,10 @@ def test_saved_and_loaded_it_gives_the_same_logits(attention, tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     inputs, _ = batch()
     np.testing.assert_array_equal(again(inputs), made(inputs))
+
+
+def test_parts_of_a_batch_are_summed_as_the_whole_is():
+    whole = build(batch_size=12).optimizer
+    parts = build(batch_size=6, accumulate=2).optimizer
+    assert float(parts.learning_rate) == float(whole.learning_rate)
+    assert parts.inner_optimizer.clipnorm == whole.clipnorm
