@@ -136,7 +136,7 @@ def synchronize(optimizer: keras.optimizers.Optimizer) -> None:
 def _this_machine(strategy: str) -> Placement:
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
-    if strategy == "none" or (strategy == "auto" and len(gpus) < 2):
+    if strategy == "none" or (strategy == "auto" and len(gpus) < 2) or len(devices) == 1:
         return Placement(tf.distribute.get_strategy(), devices[0].name)
     names = [device.name for device in devices]
     return Placement(tf.distribute.MirroredStrategy(names), ", ".join(names))

@@ -241,7 +241,10 @@ def locale_forms(name: str) -> tuple[Form, ...]:
 
 
 def _parse(pattern: str, locale: Locale) -> Form | None:
-    """The form of a CLDR pattern, years in full; None unless it writes a whole date and no era."""
+    """The form of a CLDR pattern, years in full; None unless it writes a whole date and no era.
+
+    Nor is there one of `ddd`, in the CLDR of Babel 2.19, which writes the third of a month as 003.
+    """
     runs: list[tuple[str, str]] = []
     for _, token in tokenize_pattern(pattern):
         if isinstance(token, str):
@@ -251,7 +254,7 @@ def _parse(pattern: str, locale: Locale) -> Form | None:
             kind = {"L": "M", "c": "E"}.get(symbol, symbol)  # standing alone, not in a phrase
             runs.append((kind, "y" if token == ("y", 2) else symbol * count))
     kinds = sorted(kind for kind, _ in runs if kind)
-    if kinds not in (["M", "d", "y"], ["E", "M", "d", "y"]):
+    if kinds not in (["M", "d", "y"], ["E", "M", "d", "y"]) or ("d", "ddd") in runs:
         return None
     return Form(locale, tuple(runs))
 
