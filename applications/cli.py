@@ -122,18 +122,23 @@ def _train(arguments: list[str]) -> None:
         return
     task = _task(arguments[0])
     given = flags.parse(_train_flags(task, arguments), f"train {task.name}", arguments[1:])
+    if (given.launcher == "ray") != (given.workers > 0) or given.workers < 0:
+        raise UserError(
+            "--launcher ray and --workers, at least 1, need each other. "
+            f"Received: --launcher {given.launcher} --workers {given.workers}"
+        )
     if given.launcher == "ray":
         launchers.on_ray(flags.without(("--launcher", "--workers"), arguments), given.workers)
         return
     memory.keep_freed()
     console.import_tensorflow_quietly()
     from applications.training import run
-    from applications.training.run import Resume
 
     settings = given.settings
-    resume: Resume = "auto" if given.auto_resume else "yes" if given.resume else "no"
     try:
-        run.run(task, settings, resume=resume)
+        run.run(
+            task, settings, resume="auto" if given.auto_resume else "yes" if given.resume else "no"
+        )
     except (KeyboardInterrupt, OSError) as error:
         if (settings.run_dir / "config.json").exists():
             again = f"keras-attention train {task.name} --run-dir {settings.run_dir} --resume"
@@ -158,7 +163,7 @@ def _train_flags(task: Task[Any], arguments: list[str]) -> type[Any]:
         ("resume", Annotated[FlagCreatePairsOff[bool], about_resume], False),
         ("auto_resume", Annotated[FlagCreatePairsOff[bool], about_auto], False),
         ("launcher", Annotated[Literal["none", "ray"], about_launcher], "none"),
-        ("workers", Annotated[int, tyro.conf.arg(help="For --launcher ray: how many.")], 2),
+        ("workers", Annotated[int, tyro.conf.arg(help="For --launcher ray: how many.")], 0),
         ("settings", Annotated[type(preset), tyro.conf.arg(name="")], preset),
     ]
     return flags.make(f"Train a model: {task.name}.", fields)

@@ -56,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.steps = steps
         self.writes = writes
         self._read: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
-        self._epoch = 0
+        self._epoch, self._done = 0, 0
 
     def read(self, model: keras.Model) -> Position:
         """Reads the newest good checkpoint, and names those that are damaged.
@@ -96,15 +96,16 @@ class Checkpoint(keras.callbacks.Callback):
             self._restore()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
+        self._epoch, self._done = epoch, 0
         if self._read is not None:
+            self._done = self._read[1]["step"]
             self._restore()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        before, done = batch + 1 - self.model.steps_per_execution, batch + 1
-        if self.steps and done // self.steps > max(before, 0) // self.steps:
+        before, self._done = self._done, batch + 1
+        if self.steps and self._done // self.steps > before // self.steps:
             results(self.model)  # Raises, rather than to keep what is no number.
-            self._save(Position(self._epoch, done))
+            self._save(Position(self._epoch, self._done))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         finished = bool(self.model.stop_training or epoch + 1 >= self.params["epochs"])

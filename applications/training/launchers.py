@@ -59,7 +59,8 @@ def on_ray(arguments: Sequence[str], workers: int, restarts: int = 3) -> None:
             raise UserError("the workers refused: see what they said.")
         if 130 in statuses:
             raise KeyboardInterrupt
-        console.say(f"a worker was lost; restart {attempt + 1} of {restarts}")
+        if attempt < restarts:
+            console.say(f"a worker was lost; restart {attempt + 1} of {restarts}")
         if "--auto-resume" not in command:
             command = [each for each in command if each != "--resume"] + ["--auto-resume"]
     raise ConnectionError(f"workers were lost {restarts + 1} times.")
@@ -92,5 +93,6 @@ def _status(done: Any) -> int:
 
     try:
         return ray.get(done)
-    except ray.exceptions.RayError:  # The process is gone, or its machine.
+    except ray.exceptions.RayError as error:  # The process is gone, or its machine, or a mistake
+        console.complain(str(error))  # of ours: Ray says which.
         return 1

@@ -237,9 +237,7 @@ def _fit(
         ) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         raise ConnectionError("a worker was lost; start all of them again.") from None
-    except (
-        tf.errors.OpError
-    ) as error:  # What data that are read meanwhile say arrives in this form.
+    except tf.errors.OpError as error:  # So arrives what data say that are read meanwhile.
         told = re.search(r"errors\.(?:UserError|DataError): (.*)", str(error))
         if told is None:
             raise

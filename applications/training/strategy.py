@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -142,7 +141,6 @@ def _this_machine(strategy: str) -> Placement:
     return Placement(tf.distribute.MirroredStrategy(names), ", ".join(names))
 
 
-@functools.cache  # Workers find each other once.
 def _multi_worker() -> Placement:
     told = os.environ.get("TF_CONFIG", "")
     try:
@@ -165,7 +163,6 @@ def _multi_worker() -> Placement:
     return Placement(strategy, f"{count} workers, of which this is {kind} {index}", is_chief, count)
 
 
-@functools.cache
 def _tpu() -> Placement:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver()

@@ -122,10 +122,7 @@ class Encoded:
         def sized(at: int) -> tuple[np.random.Generator, Encoded, np.ndarray, list[int]]:
             rng, now = of_epoch(at)
             now = now if is_fixed else now.but(self, most.tokens // most.multiple)
-            order = now._by_length(rng.permutation(len(now)))
-            lengths = np.array(now.lengths())[order].tolist()
-            sizes = bucketing.cut(lengths, most.tokens, most.sentences, most.multiple)
-            return rng, now, order, sizes
+            return rng, now, *now._cut(most, rng)
 
         count = len(sized(0)[-1])
         count += 0 if is_fixed else math.ceil(bucketing.SPARE * count)
@@ -139,20 +136,22 @@ class Encoded:
 
     def in_batches(self, most: Most, rng: np.random.Generator) -> Iterator[tuple]:
         """All pairs in full batches of similar length, in a random order, but for the remainder."""
-        order = rng.permutation(len(self))
         if most.tokens:
-            order = self._by_length(order)
-            lengths = np.array(self.lengths())[order].tolist()
-            sizes = bucketing.cut(lengths, most.tokens, most.sentences, most.multiple)
+            order, sizes = self._cut(most, rng)
             batches = [order[each] for each in bucketing.batches(sizes, len(sizes), rng)]
         else:
-            batches = self._of_sentences(most.sentences, order, rng)
+            batches = self._of_sentences(most.sentences, rng)
         for batch in batches:
             yield self._batch(batch)
 
-    def _of_sentences(
-        self, size: int, order: np.ndarray, rng: np.random.Generator
-    ) -> list[np.ndarray]:
+    def _cut(self, most: Most, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+        """The places of all pairs by length, and the sizes of batches of `most.tokens` of them."""
+        order = self._by_length(rng.permutation(len(self)))
+        lengths = np.array(self.lengths())[order].tolist()
+        return order, bucketing.cut(lengths, most.tokens, most.sentences, most.multiple)
+
+    def _of_sentences(self, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+        order = rng.permutation(len(self))
         order = order[: len(order) // size * size]
         pools = np.split(order, range(POOL * size, len(order), POOL * size))
         sorted_order = np.concatenate([self._by_length(pool) for pool in pools])

@@ -108,7 +108,10 @@ def test_a_run_goes_on_within_an_epoch(command, tmp_path, monkeypatch, epoch, ba
 
         patch.setattr(Checkpoint, "on_train_batch_end", saved)
         assert command("train", "tiny", "--run-dir", cut, *flags)[0] == 130
-    count = lambda self, number, logs=None: steps.append(number)  # noqa: E731
+
+    def count(self, number, logs=None):
+        steps.append(number)
+
     monkeypatch.setattr(history.HistoryFile, "on_train_batch_end", count)
     status, out, err = command("train", "tiny", "--run-dir", cut, "--resume")
     assert (status, err) == (
@@ -346,8 +349,10 @@ def model_and_checkpoint(folder, units=3, others=(), dtype="float32", value="zer
 def test_a_checkpoint_that_does_not_fit_is_refused_whole(tmp_path):
     model_and_checkpoint(tmp_path)[1].on_epoch_end(0)
     model, keeper = model_and_checkpoint(tmp_path, units=5)
+    before = model.get_weights()
     with pytest.raises(UserError, match=r"written by another model: expected model variables of s"):
         keeper.read(model)
+    np.testing.assert_array_equal(before[0], model.get_weights()[0])
     model, keeper = model_and_checkpoint(tmp_path, others=[keras.callbacks.Callback()])
     with pytest.raises(UserError, match="written with other callbacks: expected 2. Received: 1"):
         keeper.read(model)

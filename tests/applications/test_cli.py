@@ -106,6 +106,11 @@ def test_every_command_has_help(command):
         (["train", "tiny", "--strategy", "fast"], "invalid choice 'fast' for argument '--strateg"),
         (["train", "tiny", "--preset", "big"], "--preset of tiny must be one of small, wide. Rec"),
         (["train", "tiny", "--preset=big"], "must be one of small, wide. Received: big"),
+        (
+            ["train", "tiny", "--workers", "2"],
+            "--launcher ray and --workers, at least 1, need each",
+        ),
+        (["train", "tiny", "--launcher", "ray"], "Received: --launcher ray --workers 0"),
         (["train", "tiny", "--epochs", "0"], "--epochs must be at least 1. Received: 0"),
         (["train", "tiny", "--resume", "--run-dir", "nowhere"], "nowhere holds no run: there is"),
         (["train", "tiny", "--data-dir", "nowhere"], "nowhere is not a folder."),
