@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -62,6 +63,7 @@ def to_bytes(value: Any) -> np.ndarray:
     return flat.reshape(array.shape)
 
 
+@functools.lru_cache
 def numpy_type(name: str) -> np.dtype | None:
     """NumPy's type of that name, or that of ml_dtypes (bfloat16 and smaller); None if none has."""
     try:

@@ -105,15 +105,25 @@ def string(value: bytes, as_base64: bool = False) -> str:
 
 def decimals(values: np.ndarray) -> list[str]:
     """Six digits where they say it all, else as many as the type needs; never a bare integer."""
-    digits = 9 if values.dtype == np.float32 else 17
     numbers = values.tolist()
-    texts = _printed(numbers, 6)
-    again = np.array(list(map(float, texts)))
+    texts = _printed(numbers, 9 if values.dtype == np.float32 else 17)
+    tried = np.flatnonzero(_maybe_short(values))
+    short = _printed([numbers[index] for index in tried.tolist()], 6)
     with np.errstate(over="ignore"):
-        longer = np.flatnonzero(again.astype(values.dtype) != values).tolist()
-    for index, text in zip(longer, _printed([numbers[i] for i in longer], digits), strict=True):
-        texts[index] = text
+        again = np.array(list(map(float, short))).astype(values.dtype)
+    for index in np.flatnonzero(again == values[tried]).tolist():
+        texts[tried[index]] = short[index]
     return [text if "." in text else _decimal(text) for text in texts]
+
+
+def _maybe_short(values: np.ndarray) -> np.ndarray:
+    """False where six digits cannot say all of a number, which is cheaper than to try."""
+    sizes = np.abs(values, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        scaled = sizes * 10.0 ** (5 - np.floor(np.log10(sizes)))  # six digits before the point
+        beyond = np.abs(scaled - np.rint(scaled))
+    # What a normal number of 24 bits is off the six digits that mean it is 1e6 / 2**24 at most.
+    return ~((beyond > 0.1) & (sizes > 1e-37))
 
 
 def _printed(numbers: list[float], digits: int) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export import ServingError
-from export.dev_server.json_outputs import dumps, write_predictions
+from export.dev_server.json_outputs import decimals, dumps, write_predictions
 
 
 def row(**outputs):
@@ -99,3 +99,23 @@ def test_an_empty_batch_is_an_empty_list():  # T11
 def test_error_texts_never_fail_to_encode():
     assert dumps({"error": "\udcff"}) == b'{"error": "\xff"}'
     assert dumps({"error": "\ud800"}) == b'{"error": "\\ud800"}'
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 9), (np.float64, 17)])
+def test_six_digits_where_they_are_the_number_else_all(dtype, digits):
+    random = np.random.default_rng(3)
+    short = [float(f"{m}e{e}") for m in (1, 7, 10, 999999, 123457) for e in range(-50, 33)]
+    with np.errstate(all="ignore"):
+        near = np.array(short).astype(dtype)
+        near = np.concatenate([near, np.nextafter(near, dtype(0)), np.nextafter(near, dtype(9e9))])
+        bits = random.integers(0, 2**63, 3000).view(dtype)
+    values = np.concatenate([near, -near, bits])
+    values = values[np.isfinite(values)]
+    expected = []
+    for value in values.tolist():
+        with np.errstate(over="ignore"):
+            exact = dtype(float(f"{value:.6g}")) == dtype(value)
+        expected.append(f"{value:.6g}" if exact else f"{value:.{digits}g}")
+    written = decimals(values)
+    assert [text.removesuffix(".0") for text in written] == expected
+    assert all("." in text or "e" in text for text in written)
