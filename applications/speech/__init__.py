@@ -1,0 +1,1 @@
+"""Speech recognition: a recording goes in, and what was said comes out, with when each was said."""
