@@ -22,7 +22,7 @@ from applications.training.task import Datasets
 
 NUM_HELD_OUT = 300  # strings for validation, and for test
 NUM_LONGER = 50  # strings of each factor
-NUM_HEARD = 320  # recordings that the features' statistics are learnt from
+NUM_HEARD = 200  # recordings that the features' statistics are learnt from
 POOL = 10  # batches that are sorted by length together
 
 Voice = Callable[[np.random.Generator], Speaker]

@@ -120,7 +120,7 @@ def _streams(name: str, data_dir: Path | None, sample_rate: int) -> list[Stream]
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"tfds:{name}: expected the splits {splits}. {reason}") from None
     audio, words = _features(name, info.features)
-    found = info.features[audio].sample_rate
+    found = getattr(info.features[audio], "sample_rate", None)
     if found not in (None, sample_rate):
         raise DataError(f"tfds:{name}: expected {sample_rate} samples a second. Found: {found}")
     classes = info.features[words].names if words == "label" else None

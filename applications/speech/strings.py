@@ -70,13 +70,13 @@ class Strings:
         gaps = np.round(rng.uniform(0.0, self.gap, len(sounds) + 1) * self.sample_rate).astype(int)
         lengths = np.array([len(sound) for sound in sounds])
         starts = np.cumsum(gaps[:-1]) + np.cumsum(lengths) - lengths
-        audio = np.zeros(gaps.sum() + lengths.sum())
+        audio = np.zeros(gaps.sum() + lengths.sum(), np.float32)
         for sound, start in zip(sounds, starts, strict=True):
             audio[start : start + len(sound)] = sound
-        level = np.sqrt(np.sum(audio**2) / lengths.sum())
-        audio += self.noise * level * rng.standard_normal(len(audio))
-        audio /= max(1.0, np.abs(audio).max())
+        level = float(np.sqrt(np.sum(audio**2) / lengths.sum()))
+        audio += self.noise * level * rng.standard_normal(len(audio), np.float32)
+        audio /= max(1.0, float(np.abs(audio).max()))
         edges = np.stack([starts, starts + lengths], axis=1) / self.sample_rate
         spans = tuple(Span(*pair) for pair in edges.tolist())
         text = " ".join(DIGITS[digit] for digit in digits)
-        return Recording(audio.astype(np.float32), text, spans)
+        return Recording(audio, text, spans)

@@ -34,14 +34,15 @@ def speaker(rng: np.random.Generator, sample_rate: int) -> Speaker:
         row, column = KEYS[digit]
         seconds = rng.uniform(SHORTEST, LONGEST) / speed
         times = np.arange(round(seconds * sample_rate)) / sample_rate
-        sound = np.zeros(len(times))
+        sound = np.zeros(len(times), np.float32)
         for tone in (ROWS[row], COLUMNS[column]):
-            for number, strength in enumerate(timbre, start=1):
+            for number, strength in enumerate(timbre.tolist(), start=1):
                 frequency = number * pitch * tone
                 if frequency < sample_rate / 2:
-                    phase = rng.uniform(0.0, 2.0 * np.pi)
-                    sound += strength * np.sin(2.0 * np.pi * frequency * times + phase)
+                    turns = frequency * times + rng.uniform()
+                    # Within a turn, 32 bits are enough, and several times as fast.
+                    sound += strength * np.sin(2.0 * np.pi * (turns - np.floor(turns)).astype(np.float32))
         envelope = np.minimum(times / ATTACK, (times[-1] - times) / RELEASE).clip(0.0, 1.0)
-        return loudness * envelope * sound / (2.0 * timbre.sum())
+        return sound * (loudness / (2.0 * timbre.sum()) * envelope).astype(np.float32)
 
     return say
