@@ -34,8 +34,9 @@ from keras_attention.memory_addressing import (
     SentenceEmbedding,
     TimeWords,
 )
+from keras_attention.monotonic import MonotonicAttention
 from keras_attention.multi_head import MultiHeadAttention
-from keras_attention.normalizers import AlphaEntmax
+from keras_attention.normalizers import AlphaEntmax, Sharpened
 from keras_attention.ntm import NTMCell
 from keras_attention.pooling import FeedForwardAttention
 from keras_attention.recurrent import AttentionCell, AttentionState, AttentionStep
@@ -76,6 +77,7 @@ __all__ = [
     "LocationAwareScore",
     "LocationSampler",
     "MemoryAddressing",
+    "MonotonicAttention",
     "MultiHeadAttention",
     "NTMCell",
     "NetworkScore",
@@ -84,6 +86,7 @@ __all__ = [
     "Retina",
     "Score",
     "SentenceEmbedding",
+    "Sharpened",
     "SoftAttention",
     "StackCell",
     "TimeWords",

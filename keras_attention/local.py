@@ -31,6 +31,10 @@ class LocalAttention(BaseAttention):
     "predictive" (local-p): `p_t = S sigmoid(v . tanh(W query_t))`;
     `weights_s = normalizer(score)_s exp(-(s - p_t)^2 / (2 sigma^2))`, with `sigma = D / 2`
 
+    "previous" (Chorowski et al., windowing): `p_t` is the median of the weights of the look before,
+    the first position up to which at least half of them lie; 0 before the first look;
+    `weights_s = normalizer(score)_s`
+
     `context = sum_s weights_s value_s`
 
     The normaliser sees the window only. What the Gaussian then takes from the weights is not given
@@ -40,7 +44,8 @@ class LocalAttention(BaseAttention):
     Args:
         score: A `Score`, such as `BilinearScore()`.
         window: `D`, how far from `p_t` a query looks to either side. The paper has 10.
-        alignment: "monotonic", for sequences that run side by side, or "predictive".
+        alignment: "monotonic", for sequences that run side by side, "predictive", or "previous",
+            for sequences in the same order at any speed.
         units: Width of `tanh(W query_t)` in a predictive alignment; the query's unless given, as in
             the paper.
         normalizer: A function `(scores, mask) -> weights`.
@@ -57,8 +62,10 @@ class LocalAttention(BaseAttention):
         The context, of shape (B, Tq, Dv); with `return_attention_scores=True`, a tuple of the
         context and the weights before dropout, of shape (B, Tq, Tv).
 
-    State: where the alignment is monotonic, `t` of each query comes before the score's own state,
-    an int32 tensor of shape (R,). `call` gives its queries the times 0 … Tq - 1.
+    State: before the score's own state comes an int32 tensor of shape (R,), unless the alignment is
+    predictive. It is `t` of each query where it is monotonic, and `call` gives its queries the
+    times 0 … Tq - 1. It is `p_t` where it follows the previous weights, and stays as it is where a
+    query read nothing.
 
     Masking: what a query may not look at is not there for it: it has no position, and is not among
     the `S`. A window with nothing real in it has weights 0 and context 0.
@@ -72,7 +79,9 @@ class LocalAttention(BaseAttention):
     [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1]]
 
     Reference: Luong, Pham & Manning, 2015, Effective Approaches to Attention-based Neural Machine
-    Translation, https://arxiv.org/abs/1508.04025 (section 3.2, eqs. 9 and 10).
+    Translation, https://arxiv.org/abs/1508.04025 (section 3.2, eqs. 9 and 10); Chorowski et al.,
+    2015, Attention-Based Models for Speech Recognition, https://arxiv.org/abs/1506.07503 (section
+    2.3, "windowing").
     """
 
     def __init__(
@@ -87,9 +96,10 @@ class LocalAttention(BaseAttention):
         **kwargs,
     ):
         super().__init__(score, normalizer, dropout, seed, **kwargs)
-        if alignment not in ("monotonic", "predictive"):
+        if alignment not in ("monotonic", "predictive", "previous"):
             raise ValueError(
-                f'`alignment` must be "monotonic" or "predictive". Received: {alignment=!r}.'
+                '`alignment` must be "monotonic", "predictive" or "previous". '
+                f"Received: {alignment=!r}."
             )
         if not isinstance(window, int) or window <= 0:
             raise ValueError(f"`window` must be a positive integer. Received: window={window!r}.")
@@ -97,10 +107,10 @@ class LocalAttention(BaseAttention):
             raise ValueError(
                 f"`units` must be a positive integer or `None`. Received: units={units!r}."
             )
-        if alignment == "monotonic" and units is not None:
+        if alignment != "predictive" and units is not None:
             raise ValueError(
-                "`units` are of the network that predicts the position, and a monotonic alignment "
-                f"has none. Received: {alignment=!r}, {units=!r}."
+                "`units` are of the network that predicts the position, which only a predictive "
+                f"alignment has. Received: {alignment=!r}, {units=!r}."
             )
         self.window = window
         self.alignment = alignment
@@ -123,21 +133,25 @@ class LocalAttention(BaseAttention):
 
     def _attend(self, score, query, memory, state, training):
         query = ops.cast(query, self.compute_dtype)
-        times, state = (state[:1], state[1:]) if self.alignment == "monotonic" else ((), state)
+        places, state = ((), state) if self.alignment == "predictive" else (state[:1], state[1:])
         scores = score(query, memory.keys, *state)
         positions, number = self._positions(memory)
-        center = self._predict(query, number) if times == () else self._at(times[0], query)
+        center = self._predict(query, number) if places == () else self._at(places[0], query)
         inside = masking.window_mask(positions, center, self.window)
         weights = self.normalizer(scores, masking.combine(memory.mask, inside))
         if self.alignment == "predictive":
             nearness = ops.exp(-0.5 * ops.square((positions - center) / (self.window / 2.0)))
             weights = weights * ops.cast(nearness, weights.dtype)
         context = self._read(weights, memory.values, training)
-        times = tuple(each + 1 for each in times)
-        return Attended(context, weights, (*times, *self.score.next_state(weights, *state)))
+        if self.alignment == "monotonic":
+            places = (places[0] + 1,)
+        elif self.alignment == "previous":
+            places = (self._median(weights, memory, places[0]),)
+        return Attended(context, weights, (*places, *self.score.next_state(weights, *state)))
 
     def attend_in_turn(self, query, memory, training=False):
-        if self.alignment == "predictive" or self.score.initial_state(memory.keys) != ():
+        looks_back = self.score.initial_state(memory.keys) != ()
+        if self.alignment != "monotonic" or looks_back:
             return super().attend_in_turn(query, memory, training)
         # The times are known beforehand, so all queries look at once.
         batch_size, num_queries = ops.shape(query)[:2]
@@ -148,10 +162,21 @@ class LocalAttention(BaseAttention):
 
     def _positions(self, memory):
         """Where each value stands, (…, 1, Tv) or (…, Tq, Tv), and of how many, (…, 1)."""
-        everywhere = ops.ones((1, 1, ops.shape(memory.values)[1]), "bool")
-        real = masking.combine(memory.mask, everywhere)  # A mask over queries has no Tv.
-        count = ops.cumsum(ops.cast(real, self._precise_dtype()), axis=-1)
+        count = ops.cumsum(ops.cast(self._real(memory), self._precise_dtype()), axis=-1)
         return count - 1.0, count[..., -1:]
+
+    def _real(self, memory):
+        everywhere = ops.ones((1, 1, ops.shape(memory.values)[1]), "bool")
+        return masking.combine(memory.mask, everywhere)  # A mask over queries has no Tv.
+
+    def _median(self, weights, memory, before):
+        """Up to where half of the weights lie, (B, Tq, Tv) -> (R,)."""
+        weights = ops.cast(weights, self._precise_dtype())
+        so_far = ops.cumsum(weights, axis=-1)
+        less = ops.logical_and(self._real(memory), so_far < 0.5 * so_far[..., -1:])
+        median = ops.reshape(ops.sum(ops.cast(less, "int32"), axis=-1), (-1,))
+        has_looked = ops.reshape(ops.any(weights > 0.0, axis=-1), (-1,))
+        return ops.where(has_looked, median, before)
 
     def _predict(self, query, number):
         """p_t = S sigmoid(v . tanh(W query_t)): (B, Tq, Dq) -> (B, Tq, 1)."""

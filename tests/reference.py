@@ -74,6 +74,11 @@ def sigmoid(scores, mask=None):
     return _among_real(scores, mask, lambda z: 1.0 / (1.0 + np.exp(-z)))
 
 
+def smoothed(scores, mask=None):
+    """Chorowski et al., 2015, section 2.3."""
+    return _among_real(scores, mask, lambda z: sigmoid(z) / sigmoid(z).sum())
+
+
 def sparsemax(scores, mask=None):
     """Bisects for the tau of Martins & Astudillo, 2016, proposition 1."""
     return _among_real(scores, mask, lambda z: _with_threshold(z, lambda e: e))
@@ -112,6 +117,29 @@ def _among_real(scores, mask, normalize):
     weights = np.zeros(scores.shape)
     if real.any():
         weights[real] = normalize(scores[real])
+    return weights
+
+
+def monotonic_stops(p):
+    """Raffel et al., 2017, eq. 9: where each query stops, from p (Tq, Tv); first from 0."""
+    alphas, before = np.zeros(p.shape), np.eye(p.shape[1])[0]
+    for i in range(len(p)):
+        for j in range(p.shape[1]):
+            for k in range(j + 1):
+                alphas[i, j] += p[i, j] * before[k] * np.prod(1.0 - p[i, k:j])
+        before = alphas[i]
+    return alphas
+
+
+def monotonic_chunks(alpha, chosen, chunk_size, mask):
+    """Chiu & Raffel, 2018, eqs. 11 to 13, and Arivazhagan et al., 2019, eq. 6 without a chunk size:
+    what one query reads, by where it stops."""
+    weights = np.zeros(len(alpha))
+    for k in range(len(alpha)):
+        first = 0 if chunk_size is None else max(0, k - chunk_size + 1)
+        chunk = np.array([first <= j <= k for j in range(len(alpha))]) & mask
+        scores = np.zeros(len(alpha)) if chosen is None else chosen
+        weights += alpha[k] * softmax(scores, chunk)
     return weights
 
 

@@ -11,13 +11,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("keras_attention", "applications", "export")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LEVELS = {
-    "addressing": 0, "cells": 0, "compile": 0, "loop": 0, "masking": 0, "replicas": 0,
-    "visualization": 0,
+    "addressing": 0, "cells": 0, "compile": 0, "loop": 0, "masking": 0, "recurrences": 0,
+    "replicas": 0, "visualization": 0,
     "blockwise": 1, "losses": 1, "normalizers": 1, "search": 1,
     "scores": 2,
     "attention": 3, "pooling": 3, "score_function": 3,
-    "glimpse": 4, "hard": 4, "local": 4, "memory_addressing": 4, "multi_head": 4,
-    "ntm": 4, "recurrent": 4, "stack": 4, "decoder": 5, "migration": 5,
+    "glimpse": 4, "hard": 4, "local": 4, "memory_addressing": 4, "monotonic": 4,
+    "multi_head": 4, "ntm": 4, "recurrent": 4, "stack": 4, "decoder": 5, "migration": 5,
 }  # fmt: skip
 TASKS = (
     "algorithmic",

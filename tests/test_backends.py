@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     "masking normalizers alpha_entmax scores location attention local multi_head pooling cells "
     "recurrent decoder loop losses migration hard score_function glimpse "
-    "memory_addressing ntm stack"
+    "memory_addressing monotonic ntm recurrences stack"
 ).split()
 FILES = [
     "tests/test_contract.py",

@@ -23,6 +23,7 @@ from keras_attention import (
     LocationAwareScore,
     LocationSampler,
     MemoryAddressing,
+    MonotonicAttention,
     MultiHeadAttention,
     NetworkScore,
     NTMCell,
@@ -31,6 +32,7 @@ from keras_attention import (
     Retina,
     Score,
     SentenceEmbedding,
+    Sharpened,
     SoftAttention,
     StackCell,
     TimeWords,
@@ -181,6 +183,18 @@ DRAWS = {
 }
 
 
+STEPPING = {
+    **ATTENTION,
+    "without": {
+        clause: "where it stops has no gradient: `test_monotonic.py` compiles it"
+        for clause in (
+            "eager_is_graph_is_xla",
+            "gradients_are_derivatives",
+            "gradients_with_nothing_to_look_at",
+            "padding_changes_no_gradient",
+        )
+    },
+}
 VISION = {
     "one_by_one": None,
     "without": {
@@ -291,6 +305,9 @@ def stacked():
 
 ROWS = {
     "additive score": Row(AdditiveScore, lambda: AdditiveScore(5, use_bias=True), **SCORE),
+    "additive score, normalized": Row(
+        AdditiveScore, lambda: AdditiveScore(5, normalize=True), **SCORE
+    ),
     "bilinear score": Row(BilinearScore, BilinearScore, **SCORE),
     "network score": Row(NetworkScore, lambda: NetworkScore(concat()), **SCORE),
     "dot score": Row(
@@ -370,6 +387,40 @@ ROWS = {
     ),
     "local, predictive": Row(
         LocalAttention, lambda: LocalAttention(BilinearScore(), window=2, units=3), **ATTENTION
+    ),
+    "local, previous": Row(
+        LocalAttention,
+        lambda: LocalAttention(AdditiveScore(5), window=2, alignment="previous"),
+        **ATTENTION,
+    ),
+    "smoothed": Row(
+        SoftAttention, lambda: SoftAttention(BilinearScore(), normalizers.smoothed), **ATTENTION
+    ),
+    "sharpened": Row(Sharpened, lambda: Sharpened(1.7), **NORMALIZER),
+    "monotonic, mean": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(AdditiveScore(5, normalize=True), inference="mean"),
+        **ATTENTION,
+    ),
+    "monotonic chunkwise, mean": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(AdditiveScore(5), 3, BilinearScore(), "mean", dropout=0.2),
+        **ATTENTION,
+    ),
+    "monotonic, infinite lookback, mean": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(BilinearScore(), None, AdditiveScore(5), "mean"),
+        **ATTENTION,
+    ),
+    "monotonic, mode": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(BilinearScore(), initial_bias=0.1),
+        **STEPPING,
+    ),
+    "monotonic chunkwise, mode": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(BilinearScore(), 2, AdditiveScore(5), initial_bias=0.1),
+        **STEPPING,
     ),
     "hard, mode": Row(
         HardAttention, lambda: HardAttention(AdditiveScore(5)), **{**ATTENTION, "without": DRAWS}
@@ -520,6 +571,18 @@ ROWS = {
     "decoder, monotonic window": Row(
         AttentionDecoder,
         lambda: decoder(keras.layers.GRUCell(7), LocalAttention(AdditiveScore(3), 1, "monotonic")),
+        **{
+            **DECODER,
+            "call": with_states_in(decoded),
+            "one_by_one": with_states_in(decode_one_by_one),
+        },
+    ),
+    "decoder, monotonic": Row(
+        AttentionDecoder,
+        lambda: decoder(
+            keras.layers.GRUCell(7),
+            MonotonicAttention(AdditiveScore(3), 2, AdditiveScore(5), "mean"),
+        ),
         **{
             **DECODER,
             "call": with_states_in(decoded),

@@ -7,7 +7,16 @@ A normaliser is a pure function `(scores, mask=None) -> weights`, or a layer tha
 """
 
 from keras_attention.normalizers.alpha_entmax import AlphaEntmax, alpha_entmax
-from keras_attention.normalizers.dense import sigmoid, softmax
+from keras_attention.normalizers.dense import Sharpened, sigmoid, smoothed, softmax
 from keras_attention.normalizers.sparse import entmax15, sparsemax
 
-__all__ = ["AlphaEntmax", "alpha_entmax", "entmax15", "sigmoid", "softmax", "sparsemax"]
+__all__ = [
+    "AlphaEntmax",
+    "Sharpened",
+    "alpha_entmax",
+    "entmax15",
+    "sigmoid",
+    "smoothed",
+    "softmax",
+    "sparsemax",
+]

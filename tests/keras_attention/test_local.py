@@ -109,7 +109,7 @@ def test_what_the_gaussian_takes_is_not_given_back():
     assert ((0.0 < sums) & (sums < 1.0)).all()
 
 
-@pytest.mark.parametrize("alignment", ["monotonic", "predictive"])
+@pytest.mark.parametrize("alignment", ["monotonic", "predictive", "previous"])
 def test_what_is_masked_might_as_well_not_be_there(alignment):
     """Padding to the left, in the middle and to the right moves nobody's position."""
     layer, mask = built(AdditiveScore(UNITS), 2, alignment), np.ones((B, Tv), bool)
@@ -164,6 +164,32 @@ def test_monotonic_time_is_the_state_and_passes_with_every_look():
     assert numpy(last).tolist() == [Tq] * B
 
 
+@pytest.mark.parametrize("name", ["softmax", "sparsemax"])
+def test_a_window_follows_the_median_of_the_weights_before(name):
+    query = draw(B, 2 * Tq, Dq)
+    layer = built(BilinearScore(), 2, "previous", query, normalizer=getattr(normalizers, name))
+    context, weights = look(layer, query, value_mask=MASK)
+    kernel, places = numpy(layer.score.kernel), []
+    for b in range(B):
+        real, center = VALUE[b][MASK[b]], 0
+        scores, expected = reference.bilinear_score(query[b], real, kernel), []
+        for row in scores:
+            expected.append(weigh(row, center, 2, False, getattr(reference, name)))
+            places.append(center)
+            center = int(np.searchsorted(np.cumsum(expected[-1]), 0.5 - 1e-9))
+        np.testing.assert_allclose(weights[b][:, MASK[b]], expected, rtol=1e-4, atol=1e-5)
+        read = reference.read(np.array(expected), real)
+        np.testing.assert_allclose(context[b], read, rtol=1e-4, atol=1e-5)
+    assert max(places) > 2  # It has come further than the first window.
+
+
+def test_a_window_stays_where_a_query_read_nothing():
+    layer, mask = built(BilinearScore(), 2, "previous"), np.ones((B, Tq), bool)
+    mask[:, 1] = False
+    weights = look(layer, query_mask=mask)[1]
+    np.testing.assert_allclose(weights[:, ::2], look(layer, QUERY[:, ::2])[1], rtol=1e-5)
+
+
 def test_queries_side_by_side_have_each_their_own_time():
     layer = built(AdditiveScore(UNITS), 1, "monotonic")
     memory, times = layer.prepare(VALUE), ops.convert_to_tensor([5, 0, 9, 2, 7, 20], dtype="int32")
@@ -195,14 +221,14 @@ class Avoiding(Score):
         return (ops.reshape(weights, (-1, ops.shape(weights)[-1])),)
 
 
-@pytest.mark.parametrize("alignment", ["monotonic", "predictive"])
+@pytest.mark.parametrize("alignment", ["monotonic", "predictive", "previous"])
 def test_a_score_may_have_a_state_beside_the_time(alignment):
     query = draw(B, Tq, Dv)
     layer = built(Avoiding(), 2, alignment, query)
     context, weights = look(layer, query, value_mask=MASK)
     memory = layer.prepare(VALUE, mask=MASK)
     state = layer.initial_state(memory)
-    assert len(state) == (2 if alignment == "monotonic" else 1)
+    assert len(state) == (1 if alignment == "predictive" else 2)
     for t in range(Tq):
         looked = layer.attend(query[:, t : t + 1], memory, state)
         state = looked.state
@@ -231,7 +257,7 @@ def test_dropout_is_drawn_in_training_only_and_the_weights_returned_are_before_i
 VOCABULARY, START, END, WIDTH, STEPS = 6, 1, 0, 3, 5
 
 
-@pytest.mark.parametrize("alignment", ["monotonic", "predictive"])
+@pytest.mark.parametrize("alignment", ["monotonic", "predictive", "previous"])
 def test_a_beam_search_looks_as_the_decoder_did_in_training(alignment):
     embed = keras.layers.Embedding(VOCABULARY, 4, embeddings_initializer="uniform")
     attention = LocalAttention(AdditiveScore(7), 1, alignment)
@@ -295,7 +321,8 @@ def test_a_query_may_say_outright_where_to_look():
 def test_alignment_must_be_one_of_two():
     with pytest.raises(
         ValueError,
-        match='`alignment` must be "monotonic" or "predictive". Received: alignment=\'local-p\'',
+        match='`alignment` must be "monotonic", "predictive" or "previous". '
+        "Received: alignment='local-p'",
     ):
         LocalAttention(DotScore(), 3, "local-p")
 
@@ -317,7 +344,7 @@ def test_units_must_be_a_positive_integer(units):
 def test_units_without_a_prediction_are_refused():
     with pytest.raises(
         ValueError,
-        match="`units` are of the network that predicts the position, and a monotonic alignment "
-        "has none. Received: alignment='monotonic', units=7",
+        match="`units` are of the network that predicts the position, which only a predictive "
+        "alignment has. Received: alignment='monotonic', units=7",
     ):
         LocalAttention(DotScore(), 3, "monotonic", units=7)
