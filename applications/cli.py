@@ -30,6 +30,7 @@ TASKS = {
     "translation": "applications.translation.train:TASK",
     "captioning": "applications.captioning.train:TASK",
     "recognition": "applications.recognition.train:TASK",
+    "speech": "applications.speech.train:TASK",
     "question_answering": "applications.question_answering.train:TASK",
     "reading": "applications.reading.train:TASK",
     "long_term_memory": "applications.long_term_memory.train:TASK",

@@ -26,6 +26,7 @@ TASKS = (
     "question_answering",
     "reading",
     "recognition",
+    "speech",
     "translation",
 )
 STANDARD_ONLY_IN_FUNCTIONS = {"matplotlib": None, "tensorflow": {"compile", "loop", "replicas"}}

@@ -15,6 +15,8 @@ MADE = ("tones", "digit_strings")
 
 # What there is to set of some kinds of attention alone.
 ONLY = {
+    "window": ("content", "location", "smooth"),
+    "looks_at": ("location", "smooth"),
     "filters": ("location", "smooth"),
     "kernel_size": ("location", "smooth"),
     "chunk": ("mocha",),
@@ -70,15 +72,23 @@ class SpeechConfig(TrainConfig):
 
     bidirectional: bool = True
     """Encode a recording from both ends; else from its beginning alone, as a stream needs."""
-    encoder_layers: int = 3
+    stacked_frames: int = 3
+    """So many frames, of 10 ms each, are one step of the encoder's lowest layer (Sak et al.)."""
+    encoder_layers: int = 2
     """Recurrent layers of the encoder, in all."""
-    reductions: int = 2
-    """So many of these layers halve the number of frames each (a pyramid); 0: none does."""
+    reductions: int = 1
+    """So many of these layers, the upper ones, halve the number of steps each (a pyramid, Chan et
+    al.); 0: none does."""
     attention: Literal["content", "location", "smooth", "monotonic", "mocha", "milk"] = "location"
     """content: Bahdanau et al.; location: also looks at where it looked last (Chorowski et al.);
     smooth: the same, spread wider; monotonic: goes on along the recording and never back (Raffel
     et al.); mocha: the same, and reads a chunk (Chiu & Raffel); milk: the same, and reads all up to
     there (Arivazhagan et al.)."""
+    window: int = 0
+    """For content, location and smooth: look so many encoded frames around where the last token
+    was heard at most; 0: everywhere."""
+    looks_at: Literal["previous", "cumulative", "both"] = "previous"
+    """For location and smooth: the weights before, their sum over all tokens before, or both."""
     filters: int = 10
     """For location and smooth: filters of the convolution over the previous weights."""
     kernel_size: int = 31
@@ -110,7 +120,15 @@ class SpeechConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_data()
-        counts = ("num_examples", "shortest", "num_mels", "encoder_layers", "filters", "chunk")
+        counts = (
+            "num_examples",
+            "shortest",
+            "num_mels",
+            "stacked_frames",
+            "encoder_layers",
+            "filters",
+            "chunk",
+        )
         counts += ("kernel_size", "embedding_units", "units", "beam_width")
         for name in counts:
             self._require(name, getattr(self, name) >= 1, "at least 1")
@@ -122,7 +140,7 @@ class SpeechConfig(TrainConfig):
         self._require("kernel_size", self.kernel_size % 2 == 1, "odd")
         between = 0 <= self.reductions <= self.encoder_layers
         self._require("reductions", between, f"from 0 to --encoder-layers, {self.encoder_layers}")
-        for name in ("noise", "gap", "pre_sigmoid_noise", "length_penalty"):
+        for name in ("window", "noise", "gap", "pre_sigmoid_noise", "length_penalty"):
             self._require(name, getattr(self, name) >= 0.0, "at least 0")
         for name in ("dropout", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
@@ -197,6 +215,8 @@ PRESETS = {
         sample_rate=16_000,
         vocabulary_size=64,
         encoder_layers=4,
+        reductions=2,
+        stacked_frames=2,
         kernel_size=201,
         embedding_units=256,
         units=256,

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from applications.speech import features, recordings, sources, tones
 from applications.speech.config import MADE, SpeechConfig
+from applications.speech.features import Heard
 from applications.speech.sources import Parts, Training
 from applications.speech.strings import DIGITS, Recording, Speaker, Strings
 from applications.training import console, files, text
@@ -32,11 +33,7 @@ class Facts(NamedTuple):
     """What the model must know of the data."""
 
     tokenizer: text.Tokenizer
-    sample_rate: int
-    num_mels: int
-    deltas: bool
-    mean: np.ndarray  # (F,) float32, of each feature
-    std: np.ndarray  # (F,) float32
+    heard: Heard
 
 
 class Examples(NamedTuple):
@@ -61,7 +58,7 @@ def datasets(config: SpeechConfig, epoch: tf.Variable) -> Datasets:
     console.say(
         f"{config.data}: {train.count} recordings for training, {train.seconds / 3600.0:.2f} hours"
         f"{left_out if train.left_out else ''}; {len(validation)} for validation, {len(test)} for "
-        f"test; {len(facts.mean)} features, a vocabulary of {facts.tokenizer.size}"
+        f"test; {len(facts.heard.mean)} features, a vocabulary of {facts.tokenizer.size}"
     )
     return Datasets(
         _shuffled(train, facts, config, epoch),
@@ -76,21 +73,13 @@ def datasets(config: SpeechConfig, epoch: tf.Variable) -> Datasets:
 def save_facts(facts: Facts, folder: Path) -> None:
     """Writes the tokenizer, and how a recording is heard."""
     facts.tokenizer.save(folder, "transcripts")
-    document = {
-        **facts._asdict(),
-        "mean": facts.mean.tolist(),
-        "std": facts.std.tolist(),
-    }
-    del document["tokenizer"]
-    files.write_text(folder / "features.json", json.dumps(document) + "\n")
+    files.write_text(folder / "features.json", json.dumps(facts.heard.to_json()) + "\n")
 
 
 def load_facts(folder: Path) -> Facts:
     """Reads what `save_facts` wrote."""
     document = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-    for name in ("mean", "std"):
-        document[name] = np.array(document[name], np.float32)
-    return Facts(text.load(folder, "transcripts"), **document)
+    return Facts(text.load(folder, "transcripts"), Heard.of(document))
 
 
 def _parts(config: SpeechConfig) -> Parts:
@@ -142,7 +131,7 @@ def _facts(config: SpeechConfig, train: Training) -> Facts:
     heard = itertools.islice(train.of_epoch(0), NUM_HEARD)
     how = (config.sample_rate, config.num_mels, config.deltas)
     tokenizer = text.train(config.tokens, train.texts, config.vocabulary_size, lowercase=False)
-    return Facts(tokenizer, *how, *features.statistics(heard, *how))
+    return Facts(tokenizer, Heard(*how, *features.statistics(heard, *how)))
 
 
 def _shuffled(
@@ -177,7 +166,7 @@ def _in_order(part: Sequence[Recording], facts: Facts, batch_size: int) -> tf.da
 
 def _batch(part: Sequence[Recording], facts: Facts) -> tuple:
     """Inputs, labels and sample weights."""
-    audio, lengths = features.padded(part)
+    audio, lengths = features.padded([recording.audio for recording in part])
     ids = facts.tokenizer.encode(tf.constant([recording.text for recording in part])).to_list()
     shape = len(part), max(map(len, ids)) + 1
     transcript, labels = np.full((2, *shape), text.PAD, np.int32)

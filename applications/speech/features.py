@@ -8,7 +8,7 @@ window, is in no frame. A recording shorter than a window has one frame, with si
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +16,7 @@ import tensorflow as tf
 from applications.speech.strings import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from applications.speech.data import Facts
+    from collections.abc import Iterable, Mapping, Sequence
 
 WINDOW, STEP = 0.025, 0.010  # seconds
 FLOOR = 1e-6  # of an energy, below which all is silence
@@ -28,22 +26,42 @@ NARROWEST = 1e-3  # deviation that a feature is divided by at least
 AT_ONCE = 32  # recordings that statistics are taken of
 
 
-def extract(audio: tf.Tensor, lengths: tf.Tensor, facts: Facts) -> tuple[tf.Tensor, tf.Tensor]:
+class Heard(NamedTuple):
+    """What is heard of a recording."""
+
+    sample_rate: int
+    num_mels: int
+    deltas: bool  # how each band changes, and how that does
+    mean: np.ndarray  # (F,) float32, of each feature
+    std: np.ndarray  # (F,) float32
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Heard:
+        """Undoes `to_json`."""
+        statistics = {name: np.array(values[name], np.float32) for name in ("mean", "std")}
+        return cls(**{**values, **statistics})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**self._asdict(), "mean": self.mean.tolist(), "std": self.std.tolist()}
+
+
+def extract(audio: tf.Tensor, lengths: tf.Tensor, heard: Heard) -> tuple[tf.Tensor, tf.Tensor]:
     """Features of whole recordings, normalised; 0 past the end of each.
 
     Args:
         audio: (B, N) float32, from -1 to 1. What is past a recording's length is not heard.
         lengths: (B,) int32, in samples.
-        facts: Sample rate, bands, whether there are deltas, and the features' statistics.
+        heard: How they are heard.
 
     Returns:
         Features (B, T, F) float32, and their lengths (B,) int32, in frames.
     """
-    features, frames = raw(audio, lengths, facts.sample_rate, facts.num_mels, facts.deltas)
-    return _masked(_normalised(features, facts), frames), frames
+    features, frames = raw(audio, lengths, heard.sample_rate, heard.num_mels, heard.deltas)
+    return _masked(_normalised(features, heard), frames), frames
 
 
-def piece(audio: tf.Tensor, facts: Facts) -> tuple[tf.Tensor, tf.Tensor]:
+def piece(audio: tf.Tensor, heard: Heard) -> tuple[tf.Tensor, tf.Tensor]:
     """Features of a piece of a stream, and the samples to put before the next piece.
 
     Piece by piece, the frames are those of `extract` for the whole, without deltas: these would
@@ -51,17 +69,17 @@ def piece(audio: tf.Tensor, facts: Facts) -> tuple[tf.Tensor, tf.Tensor]:
 
     Args:
         audio: (B, N) float32: what was left by the last piece, and then this one.
-        facts: As for `extract`, with `deltas` False.
+        heard: As for `extract`, with `deltas` False.
 
     Returns:
         Features (B, T, F) of all windows that are complete, and the samples (B, R) that further
         windows need.
     """
-    if facts.deltas:
-        raise ValueError("A stream has no deltas. Received: facts.deltas=True")
-    energies = log_mels(audio, facts.sample_rate, facts.num_mels)
-    step = sizes(facts.sample_rate)[1]
-    return _normalised(energies, facts), audio[:, step * tf.shape(energies)[1] :]
+    if heard.deltas:
+        raise ValueError("A stream has no deltas. Received: heard.deltas=True")
+    energies = log_mels(audio, heard.sample_rate, heard.num_mels)
+    step = sizes(heard.sample_rate)[1]
+    return _normalised(energies, heard), audio[:, step * tf.shape(energies)[1] :]
 
 
 def raw(
@@ -102,7 +120,9 @@ def statistics(
     count, total, squares = 0, np.zeros(()), np.zeros(())
     recordings = iter(recordings)
     while some := list(itertools.islice(recordings, AT_ONCE)):
-        features, lengths = raw(*padded(some), sample_rate, num_mels, deltas)
+        features, lengths = raw(
+            *padded([each.audio for each in some]), sample_rate, num_mels, deltas
+        )
         real = tf.boolean_mask(features, tf.sequence_mask(lengths, tf.shape(features)[1])).numpy()
         count += len(real)
         total = total + real.sum(axis=0, dtype=np.float64)
@@ -112,17 +132,17 @@ def statistics(
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def padded(recordings: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
+def padded(recordings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Samples (B, N) float32, 0 past the end of each recording, and their lengths (B,) int32."""
-    lengths = np.array([len(recording.audio) for recording in recordings], np.int32)
+    lengths = np.array([len(recording) for recording in recordings], np.int32)
     audio = np.zeros((len(recordings), lengths.max()), np.float32)
     for row, recording in zip(audio, recordings, strict=True):
-        row[: len(recording.audio)] = recording.audio
+        row[: len(recording)] = recording
     return audio, lengths
 
 
-def _normalised(features: tf.Tensor, facts: Facts) -> tf.Tensor:
-    return (features - facts.mean) / facts.std
+def _normalised(features: tf.Tensor, heard: Heard) -> tf.Tensor:
+    return (features - heard.mean) / heard.std
 
 
 def _masked(values: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
