@@ -41,7 +41,9 @@ def speaker(rng: np.random.Generator, sample_rate: int) -> Speaker:
                 if frequency < sample_rate / 2:
                     turns = frequency * times + rng.uniform()
                     # Within a turn, 32 bits are enough, and several times as fast.
-                    sound += strength * np.sin(2.0 * np.pi * (turns - np.floor(turns)).astype(np.float32))
+                    sound += strength * np.sin(
+                        2.0 * np.pi * (turns - np.floor(turns)).astype(np.float32)
+                    )
         envelope = np.minimum(times / ATTACK, (times[-1] - times) / RELEASE).clip(0.0, 1.0)
         return sound * (loudness / (2.0 * timbre.sum()) * envelope).astype(np.float32)
 
