@@ -120,17 +120,10 @@ class SpeechConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_data()
-        counts = (
-            "num_examples",
-            "shortest",
-            "num_mels",
-            "stacked_frames",
-            "encoder_layers",
-            "filters",
-            "chunk",
-        )
-        counts += ("kernel_size", "embedding_units", "units", "beam_width")
-        for name in counts:
+        for name in (
+            *("num_examples", "shortest", "num_mels", "stacked_frames", "encoder_layers"),
+            *("filters", "kernel_size", "chunk", "embedding_units", "units", "beam_width"),
+        ):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("longest", self.longest >= self.shortest, f"at least {self.shortest}")
         self._require("longer", all(each >= 2 for each in self.longer), "whole numbers above 1")

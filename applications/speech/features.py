@@ -101,7 +101,10 @@ def log_mels(audio: tf.Tensor, sample_rate: int, num_mels: int) -> tf.Tensor:
     """Samples (B, N) to logarithms of energies (B, T, num_mels), of the windows that N holds."""
     window, step = sizes(sample_rate)
     fft_length = 1 << (window - 1).bit_length()
-    spectrum = tf.abs(tf.signal.stft(audio, window, step, fft_length)) ** 2
+    windows = tf.signal.frame(audio, window, step) * tf.signal.hann_window(window)
+    # Padded here, as the transform pads no windows where there are none, and then refuses them.
+    windows = tf.pad(windows, [[0, 0], [0, 0], [0, fft_length - window]])
+    spectrum = tf.abs(tf.signal.rfft(windows)) ** 2
     mels = tf.signal.linear_to_mel_weight_matrix(
         num_mels, fft_length // 2 + 1, sample_rate, LOWEST, sample_rate / 2
     )

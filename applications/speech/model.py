@@ -73,7 +73,7 @@ class Recognizer(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "heard": dict(heard),
             "encoder": dict(encoder),

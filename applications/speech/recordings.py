@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ Voices = Mapping[str, list[list[np.ndarray]]]
 """Of each speaker, for each digit, its recordings."""
 
 
-class Name(NamedTuple):
+@dataclass(frozen=True)
+class Name:
     """What a file's name says."""
 
     digit: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ SPLITS = {
 """The names of the parts, where they are not those of most data sets."""
 
 
-class Training(NamedTuple):
+@dataclass(frozen=True)
+class Training:
     """The recordings for training."""
 
     of_epoch: Callable[[int], Iterable[Recording]]  # in the order of this epoch
@@ -123,7 +125,7 @@ def _streams(name: str, data_dir: Path | None, sample_rate: int) -> list[Stream]
     found = getattr(info.features[audio], "sample_rate", None)
     if found not in (None, sample_rate):
         raise DataError(f"tfds:{name}: expected {sample_rate} samples a second. Found: {found}")
-    classes = info.features[words].names if words == "label" else None
+    classes = getattr(info.features[words], "names", None)
     return [functools.partial(_recordings, part, audio, words, classes) for part in loaded]
 
 
@@ -147,7 +149,12 @@ def _recordings(
         samples, said = example[audio], example[words]
         if np.issubdtype(samples.dtype, np.integer):
             samples = samples / 2.0**15
-        text = said.decode("utf-8") if classes is None else classes[said].strip("_")
+        if samples.ndim > 1:
+            samples = samples.mean(axis=1)
+        if classes is not None:
+            text = classes[said].strip("_")
+        else:
+            text = said.decode("utf-8") if isinstance(said, bytes) else str(said)
         yield Recording(samples.astype(np.float32), text)
 
 
