@@ -35,8 +35,8 @@ class SpeechConfig(TrainConfig):
     """tones; digit_strings, of the Free Spoken Digit recordings in --data-dir; files, named by
     --train-files and its like; or tfds:NAME, such as tfds:librispeech or tfds:speech_commands."""
     held_out_speaker: str = ""
-    """For --data digit_strings: tests on this speaker's recordings and trains on all others'; none:
-    tests on the official part, of all speakers."""
+    """For --data digit_strings: tests on this speaker's recordings and trains on all others';
+    without one, tests on the official part, which is of all speakers."""
     train_files: tuple[Path, ...] = ()
     """For --data files: TSVs of WAV file and transcript, one recording a line; paths are relative
     to the TSV."""

@@ -7,6 +7,7 @@ window, is in no frame. A recording shorter than a window has one frame, with si
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,9 +106,7 @@ def log_mels(audio: tf.Tensor, sample_rate: int, num_mels: int) -> tf.Tensor:
     # Padded here, as the transform pads no windows where there are none, and then refuses them.
     windows = tf.pad(windows, [[0, 0], [0, 0], [0, fft_length - window]])
     spectrum = tf.abs(tf.signal.rfft(windows)) ** 2
-    mels = tf.signal.linear_to_mel_weight_matrix(
-        num_mels, fft_length // 2 + 1, sample_rate, LOWEST, sample_rate / 2
-    )
+    mels = _filters(num_mels, fft_length // 2 + 1, sample_rate)
     return tf.math.log(tf.maximum(tf.matmul(spectrum, mels), FLOOR))
 
 
@@ -142,6 +141,15 @@ def padded(recordings: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     for row, recording in zip(audio, recordings, strict=True):
         row[: len(recording)] = recording
     return audio, lengths
+
+
+@functools.cache
+def _filters(num_mels: int, num_bins: int, sample_rate: int) -> np.ndarray:
+    """How much each band hears of each bin of a spectrum: (num_bins, num_mels)."""
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.signal.linear_to_mel_weight_matrix(
+            num_mels, num_bins, sample_rate, LOWEST, sample_rate / 2
+        ).numpy()
 
 
 def _normalised(features: tf.Tensor, heard: Heard) -> tf.Tensor:

@@ -73,6 +73,7 @@ class Recognizer(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.autocast = False  # Samples stay as precise as they are.
         self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "heard": dict(heard),
