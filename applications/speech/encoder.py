@@ -71,32 +71,24 @@ class PyramidalEncoder(layers.Layer):
             width = 2 * self.units if self.bidirectional else self.units
 
     def call(self, inputs, lengths, training=False):
-        for number, together in enumerate(self._together()):
+        return self.run(inputs, lengths, [None] * self.num_layers, training)[:2]
+
+    def run(self, inputs, lengths, states, training=False):
+        """`call` from states of the layers, (B, units) each, and with the next states: of a stream,
+        which is encoded forwards, as it comes. All pieces but the last have to be multiples of
+        `frames_per_annotation`."""
+        new = []
+        for number, (layer, state) in enumerate(zip(self.recurrent, states, strict=True)):
+            together = self._together()[number]
             if number > 0:
                 inputs = self.dropout(inputs, training=training)
             inputs, lengths = stacked(inputs, together), -(-lengths // together)
             mask = masking.padding_mask(lengths, ops.shape(inputs)[1])
-            inputs = self.recurrent[number](inputs, mask=mask)[0]
+            given = {} if state is None else {"state": state}
+            inputs, *ends = layer(inputs, mask=mask, **given)
             inputs = ops.where(mask[..., None], inputs, 0.0)
-        return inputs, lengths
-
-    def advance(self, inputs, states):
-        """Goes on with the next frames of a stream, forwards.
-
-        Args:
-            inputs: Tensor of shape (B, T, D), with T a multiple of `frames_per_annotation`.
-            states: Each layer's state, (B, units).
-
-        Returns:
-            Annotations of shape (B, S, units), and the next states.
-        """
-        new = []
-        for layer, together, state in zip(self.recurrent, self._together(), states, strict=True):
-            inputs = stacked(inputs, together)
-            mask = ops.ones(ops.shape(inputs)[:2], "bool")
-            inputs, state = layer(inputs, mask=mask, state=state)
-            new.append(state)
-        return inputs, new
+            new.append(ends[0])
+        return inputs, lengths, new
 
     @property
     def frames_per_annotation(self):
