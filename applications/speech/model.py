@@ -25,6 +25,7 @@ from keras_attention import (
     SoftAttention,
     masking,
     normalizers,
+    replicas,
     search,
 )
 
@@ -39,7 +40,9 @@ class Recognizer(keras.Model):
         s_i,c_i = AttentionCell(E y_{i-1}, s_{i-1}, h)       s_0 = 0
         p(y_i)  = softmax(V tanh(E y_{i-1} + U [s_i ; c_i]))
 
-    The decoder begins with zeros, so that it can begin before the recording has ended.
+    The decoder begins with zeros, so that it can begin before the recording has ended. Where it
+    begins in training with a random state instead, it cannot count its tokens, and does not learn
+    that a transcript ends after as many as those of training have.
 
     Args:
         vocabulary_size: Number of tokens.
@@ -49,6 +52,7 @@ class Recognizer(keras.Model):
         looks: What there is to set of that kind: see `_attention`.
         embedding_units: Width of E and of the deep output.
         units: Width of the decoder and of the score.
+        state_noise: How far from 0 numbers of s_0 are in training, at most.
         dropout: Share of what layers of the encoder hand on, of E y, h and the deep output that is
             dropped in training.
 
@@ -69,6 +73,7 @@ class Recognizer(keras.Model):
         looks: Mapping[str, Any] | None = None,
         embedding_units: int = 64,
         units: int = 128,
+        state_noise: float = 0.0,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -82,6 +87,7 @@ class Recognizer(keras.Model):
             "looks": dict(looks or {}),
             "embedding_units": embedding_units,
             "units": units,
+            "state_noise": state_noise,
             "dropout": dropout,
         }
         self.heard = features.Heard.of(heard)
@@ -95,6 +101,7 @@ class Recognizer(keras.Model):
             self.deep_output = layers.Dense(embedding_units, name="deep_output")
             self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
             self.dropout = layers.Dropout(dropout)
+        self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, inputs_shape):
         units, width = self.config["units"], self.config["embedding_units"]
@@ -110,9 +117,21 @@ class Recognizer(keras.Model):
         annotations, lengths = self.encode(inputs["audio"], inputs["audio_lengths"], training)
         memory = self.remember(annotations, lengths, training)
         embedded = self.dropout(self.embedding(inputs["transcript"]), training=training)
-        state = self.decoder.initial_state(memory)
+        state = self.decoder.initial_state(memory, self._first_state(memory, training))
         decoded = self.decoder.run(embedded, memory, state, training=training)
         return self._logits(decoded.outputs, decoded.contexts, embedded, training)
+
+    def _first_state(self, memory, training):
+        largest = self.config["state_noise"]
+        if not training or largest == 0.0:
+            return None
+
+        def draw(shape):
+            return keras.random.uniform(
+                shape, -largest, largest, self.compute_dtype, self.seed_generator
+            )
+
+        return [replicas.rows(draw, (ops.shape(memory.values)[0], self.config["units"]))]
 
     def encode(self, audio, lengths, training=False):
         """Annotations (B, S, D), and how many each recording has, (B,)."""
@@ -197,6 +216,7 @@ def build(config: SpeechConfig, facts: Facts) -> keras.Model:
         looks=_looks(config),
         embedding_units=config.embedding_units,
         units=config.units,
+        state_noise=config.state_noise,
         dropout=config.dropout,
     )
     model(
