@@ -247,18 +247,21 @@ class MonotonicAttention(BaseAttention):
         num_values = ops.shape(real)[-1]
         begin = ops.cast(ops.argmax(before, axis=-1), "int32")
         place = ops.where(ops.any(before > 0.0, axis=-1), begin, num_values)
+        shape = ops.shape(place)  # of what the loop carries: even what is known of it must not vary
         stopped = ops.logical_or(place >= num_values, ops.logical_not(ops.any(real, axis=-1)))
 
         def step(place, stopped):
             at = ops.expand_dims(ops.minimum(place, num_values - 1), -1)
             energy = self._energy(self.score.score(query, _gathered(keys, batch, at)))
             stops = ops.logical_and(energy[:, 0] > 0.0, ops.take_along_axis(real, at, axis=-1))
-            stopped = ops.logical_or(stopped, stops[:, 0])
+            stopped = ops.logical_or(stopped, ops.reshape(stops, shape))
             place = ops.where(stopped, place, place + 1)
             return place, ops.logical_or(stopped, place >= num_values)
 
         place, _ = ops.while_loop(
-            lambda place, stopped: ops.logical_not(ops.all(stopped)), step, (place, stopped)
+            lambda place, stopped: ops.logical_not(ops.all(stopped)),
+            step,
+            (place, ops.reshape(stopped, shape)),
         )
         # Where nothing may be looked at, the walk did not begin, and nothing is read.
         return ops.where(ops.any(real, axis=-1), place, num_values)

@@ -44,6 +44,10 @@ SMALL = {
         *["--units", "6", "--batch-size", "4", "--updates", "3", "--held-out", "4"],
         *["--max-size", "3", "--slots", "8", "--slot-width", "4"],
     ],
+    "speech": [
+        *["--num-examples", "16", "--batch-size", "8", "--units", "8", "--embedding-units", "8"],
+        *["--shortest", "1", "--longest", "2", "--average", "0.5", "--longer", "2"],
+    ],
 }
 LINES = {
     "translation": "3. November 2026",
@@ -88,6 +92,8 @@ def few_held_out(monkeypatch):
     monkeypatch.setattr("applications.captioning.data.NUM_HELD_OUT_SCENES", 20)
     monkeypatch.setattr("applications.question_answering.data.NUM_TEST_QUESTIONS", 20)
     monkeypatch.setattr("applications.translation.data.NUM_HELD_OUT_DATES", 20)
+    monkeypatch.setattr("applications.speech.data.NUM_HELD_OUT", 4)
+    monkeypatch.setattr("applications.speech.data.NUM_LONGER", 2)
     monkeypatch.setattr(run, "visualize", lambda *_: None)
 
 

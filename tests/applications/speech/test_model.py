@@ -13,6 +13,7 @@ from applications.speech import model
 from applications.speech.config import SpeechConfig
 from applications.speech.data import Facts
 from applications.speech.features import Heard
+from applications.speech.streaming import Listener
 from applications.training import text
 from keras_attention import LocalAttention, LocationAwareScore, MonotonicAttention, normalizers
 
@@ -104,3 +105,22 @@ def test_samples_stay_precise_in_half_precision():
     half(inputs)
     np.testing.assert_array_equal(heard[0], inputs["audio"])
     assert tf.as_dtype(heard[0].dtype) == tf.float32
+
+
+def test_what_needs_the_whole_recording_does_not_listen():
+    with pytest.raises(
+        ValueError,
+        match="A stream needs a recognizer that was trained with .* Received: attention location, "
+        "bidirectional=True, deltas=False",
+    ):
+        Listener(model.build(config("location"), FACTS), FACTS)
+
+
+def test_the_first_state_is_random_in_training_only():
+    recognizer, (inputs, *_) = model.build(config("location"), FACTS), batch()
+    np.testing.assert_array_equal(recognizer(inputs), recognizer(inputs))
+    memory = recognizer.remember(*recognizer.encode(inputs["audio"], inputs["audio_lengths"]))
+    assert recognizer._first_state(memory, training=False) is None
+    (state,) = recognizer._first_state(memory, training=True)
+    assert state.shape == (2, 6) and 0.0 < np.abs(state).max() <= 0.5
+    assert np.abs(state[0] - state[1]).min() > 0.0
