@@ -152,11 +152,8 @@ def test_by_mean_it_reads_in_a_search_what_training_reads(attention):
     twin = model.by_mean()
     np.testing.assert_allclose(twin(inputs), model(inputs, training=True), atol=1e-5)
     assert np.abs(twin(inputs) - model(inputs)).max() > 1e-3
-    sources = inputs["source"], inputs["source_lengths"]
-    found = twin.translate(*sources, max_length=4)
+    found = twin.translate(inputs["source"], inputs["source_lengths"], max_length=2)
     assert np.ptp(found.weights[0, 0, 0, :]) < 1.0
-    again = twin.by_mean()
-    np.testing.assert_array_equal(again.translate(*sources, max_length=4).ids, found.ids)
 
 
 @pytest.mark.parametrize(("attention", "most"), [("monotonic", 1), ("mocha", 3)])
