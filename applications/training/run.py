@@ -192,9 +192,10 @@ def _fit(
     """Trains to the end and leaves the best weights in `model`; returns seconds spent before."""
     folder = settings.run_dir
     extra = task.callbacks(placement.scaled(settings), datasets)
+    monitor, mode = task.monitored(settings)
     stopping = keras.callbacks.EarlyStopping(
-        monitor=task.monitor,
-        mode=task.monitor_mode,
+        monitor=monitor,
+        mode=mode,
         patience=settings.patience or settings.epochs,  # Never reached: only keeps the best.
         restore_best_weights=True,
     )

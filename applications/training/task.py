@@ -120,6 +120,10 @@ class Task(ABC, Generic[C]):
         package = type(self).__module__.rpartition(".")[0]
         return import_module(f"{package}.{name}")
 
+    def monitored(self, config: C) -> tuple[str, Literal["min", "max"]]:
+        """`monitor` and `monitor_mode` of a run: others for some of its settings, if overridden."""
+        return self.monitor, self.monitor_mode
+
     def callbacks(self, config: C, datasets: Datasets) -> list[keras.callbacks.Callback]:
         """More callbacks for training. They run before the best weights are chosen.
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig
+from applications.training.config import TrainConfig, flag
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
+
+MONOTONIC = ("monotonic", "mocha", "milk")
+"""The kinds of attention that go on along the source and never back."""
+
+# What there is to set of some kinds of attention alone.
+ONLY = {"chunk": ("mocha",), "initial_bias": MONOTONIC, "pre_sigmoid_noise": MONOTONIC}
+
+FOLDERS = {"multi30k": "its files", "cmudict": "cmudict.dict"}
+"""What is in the --data-dir of the data that need one."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,8 @@ class TranslationConfig(TrainConfig):
     run_dir: Path = Path("runs/translation")
     """Folder the run is written to."""
     data: str = "dates"
-    """dates; multi30k, in --data-dir; tfds:NAME; or files, named by --train-files and its like."""
+    """dates; multi30k or cmudict, the CMU Pronouncing Dictionary, in --data-dir; tfds:NAME; or
+    files, named by --train-files and its like."""
     languages: tuple[str, str] = ("en", "de")
     """Source and target, as the data set names them."""
     train_files: tuple[Path, ...] = ()
@@ -42,6 +52,8 @@ class TranslationConfig(TrainConfig):
 
     tokens: Literal["words", "subwords", "characters"] = "words"
     """What a sentence is cut into; subwords need tensorflow-text."""
+    target_tokens: Literal["words", "subwords", "characters"] | None = None
+    """What a translation is cut into; phones are words. Like the source, unless given."""
     vocabulary_size: int = 8000
     """Most tokens of either side."""
     subword_dropout: float = 0.0
@@ -50,8 +62,17 @@ class TranslationConfig(TrainConfig):
     lowercase: bool = False
     """Lower-case all text."""
 
-    attention: Literal["additive", "bilinear", "none"] = "additive"
-    """How the decoder looks at the source; none: it sees one summary, as before attention."""
+    attention: Literal["additive", "bilinear", "monotonic", "mocha", "milk", "none"] = "additive"
+    """How the decoder looks at the source; monotonic: goes on along it and never back (Raffel et
+    al.); mocha: the same, and reads a chunk (Chiu & Raffel); milk: the same, and reads all up to
+    there (Arivazhagan et al.); none: it sees one summary, as before attention."""
+    chunk: int = 2
+    """For mocha: source tokens of a chunk."""
+    initial_bias: float = -1.0
+    """For monotonic, mocha and milk: first bias of the scores; the lower, the further it goes."""
+    pre_sigmoid_noise: float = 1.0
+    """For monotonic, mocha and milk: deviation of the noise added to the scores in training, which
+    has them decide clearly."""
     input_feeding: bool = False
     """Update, then look, and feed the result back (Luong), not look, then update (Bahdanau)."""
     embedding_units: int = 256
@@ -75,6 +96,29 @@ class TranslationConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_data()
+        self._check_batches()
+        for name, kind in zip(("tokens", "target_tokens"), self.sides, strict=True):
+            if self.subword_dropout and kind != "subwords":
+                raise UserError(f"--subword-dropout needs {flag(name)} subwords, not {kind}.")
+        for name in ("dropout", "subword_dropout", "label_smoothing", "average"):
+            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
+        self._require("chunk", self.chunk >= 1, "at least 1")
+        self._require("pre_sigmoid_noise", self.pre_sigmoid_noise >= 0.0, "at least 0")
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, kinds in ONLY.items():
+            if self.attention not in kinds and getattr(self, name) != defaults[name]:
+                raise UserError(
+                    f"{flag(name)} needs --attention {' or '.join(kinds)}, not {self.attention}. "
+                    f"Received: {getattr(self, name)}"
+                )
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What source and target are cut into."""
+        return self.tokens, self.target_tokens or self.tokens
+
+    def _check_data(self) -> None:
         given = (self.train_files, self.validation_files, self.test_files)
         if self.data == "files" and not all(1 <= len(paths) <= 2 for paths in given):
             raise UserError(
@@ -83,12 +127,17 @@ class TranslationConfig(TrainConfig):
             )
         if self.data != "files" and any(given):
             raise UserError(f"--train-files and its like need --data files, not {self.data}.")
-        if self.data == "multi30k" and self.data_dir is None:
-            raise UserError("--data multi30k needs --data-dir, the folder of its files.")
-        if self.data not in ("dates", "multi30k", "files") and not self.data.startswith("tfds:"):
+        if self.data in FOLDERS and self.data_dir is None:
             raise UserError(
-                f"--data must be dates, multi30k, files or tfds:NAME. Received: {self.data}"
+                f"--data {self.data} needs --data-dir, the folder of {FOLDERS[self.data]}."
             )
+        if self.data not in ("dates", *FOLDERS, "files") and not self.data.startswith("tfds:"):
+            raise UserError(
+                "--data must be dates, multi30k, cmudict, files or tfds:NAME. "
+                f"Received: {self.data}"
+            )
+
+    def _check_batches(self) -> None:
         if (self.stream > 0) != (self.steps_per_epoch > 0) or self.stream < 0:
             raise UserError(
                 "--stream and --steps-per-epoch need each other, and must be at least 1. "
@@ -106,12 +155,10 @@ class TranslationConfig(TrainConfig):
                 "--tokens-per-batch must be 0 or hold a sentence of --max-length and its end, "
                 f"{self.max_length + 1} tokens. Received: {self.tokens_per_batch}"
             )
-        if self.subword_dropout and self.tokens != "subwords":
-            raise UserError(f"--subword-dropout needs --tokens subwords, not {self.tokens}.")
-        for name in ("dropout", "subword_dropout", "label_smoothing", "average"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                flag = "--" + name.replace("_", "-")
-                raise UserError(f"{flag} must be in [0, 1). Received: {getattr(self, name)}")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -160,6 +207,22 @@ PRESETS = {
         label_smoothing=0.1,
         average=0.998,
     ),
+    "cmudict": TranslationConfig(
+        run_dir=Path("runs/cmudict"),
+        data="cmudict",
+        data_dir=Path("data/cmudict"),
+        tokens="characters",
+        target_tokens="words",
+        max_length=40,
+        embedding_units=64,
+        units=256,
+        epochs=30,
+        learning_rate=2e-3,
+        batch_size=256,
+        dropout=0.3,
+        average=0.995,
+        length_penalty=0.0,
+    ),
     # RNNsearch-50 of Bahdanau et al., in subwords, on the data of Luong et al. Untested at scale.
     "wmt14": TranslationConfig(
         run_dir=Path("runs/wmt14"),
@@ -186,6 +249,9 @@ SOURCES = {
         "dates", "dates of 30 locales, made up in the patterns of the Unicode CLDR", "Unicode-3.0"
     ),
     "multi30k": Source("multi30k", "Multi30k, captions of photographs and their translations"),
+    "cmudict": Source(
+        "cmudict", "the CMU Pronouncing Dictionary, words in letters and in phones", "BSD-2-Clause"
+    ),
     "files": Source("files", "sentence pairs of its maker's own"),
 }
 """What `--data` names."""

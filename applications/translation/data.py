@@ -13,7 +13,7 @@ import tensorflow as tf
 from applications.training import console, strategy, text, text_files
 from applications.training.errors import DataError, UserError
 from applications.training.task import Datasets
-from applications.translation import streamed
+from applications.translation import cmudict, streamed
 from applications.translation.config import TranslationConfig
 from applications.translation.encoded import Encoded, Most
 
@@ -29,6 +29,7 @@ class Pair(NamedTuple):
     source: str
     target: str
     truth: DatePair | None = None  # with the alignment, where it is known
+    others: tuple[str, ...] = ()  # translations that are right, too
 
 
 class Splits(NamedTuple):
@@ -105,14 +106,16 @@ def read(config: TranslationConfig) -> Splits:
     """The pairs that `config.data` names."""
     if config.data == "dates":
         return _from_dates(config)
+    if config.data == "cmudict":
+        return _from_cmudict(config)
     return Splits(*([Pair(*pair) for pair in source()] for source in _sources(config)))
 
 
 def _facts(config: TranslationConfig, pairs: Sequence[Pair]) -> Facts:
     sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
-    return Facts(
-        *(text.train(config.tokens, s, config.vocabulary_size, config.lowercase) for s in sides)
-    )
+    size, lowercase = config.vocabulary_size, config.lowercase
+    both = zip(config.sides, sides, strict=True)
+    return Facts(*(text.train(kind, side, size, lowercase) for kind, side in both))
 
 
 def _sources(config: TranslationConfig) -> list[streamed.Source]:
@@ -151,6 +154,21 @@ def _from_dates(config: TranslationConfig) -> Splits:
         config.num_examples, NUM_HELD_OUT_DATES, NUM_HELD_OUT_DATES, seed=config.seed
     )
     return Splits(*([Pair(p.source, p.target, p) for p in pairs] for pairs in drawn))
+
+
+def _from_cmudict(config: TranslationConfig) -> Splits:
+    """Each pronunciation is a pair to train on; all of a word are right where it is judged."""
+    assert config.data_dir is not None
+    words, left_out = cmudict.read(config.data_dir)
+    console.say(
+        f"cmudict: {len(words)} words of the letters a to z; {left_out} with other signs are left "
+        "out"
+    )
+    train, *judged = cmudict.split(words)
+    return Splits(
+        [Pair(word.letters, phones) for word in train for phones in word.pronunciations],
+        *([Pair(word, said[0], others=said[1:]) for word, said in part] for part in judged),
+    )
 
 
 def _from_tfds(config: TranslationConfig) -> Iterator[streamed.Source]:

@@ -68,7 +68,7 @@ def _alignment(
     found: Translation, pair: Pair, config: TranslationConfig
 ) -> visualization.Alignment:
     truth = None
-    known = config.tokens == "characters" and not config.lowercase
+    known = config.sides == ("characters", "characters") and not config.lowercase
     if pair.truth is not None and known and found.translation == pair.target:
         truth = np.zeros(found.weights.shape, bool)
         for source, target in pair.truth.alignment.possible:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -9,14 +12,16 @@ from keras import layers, ops
 from applications.training import precision, schedules, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from applications.training.encoder import BidirectionalGRU
-from applications.translation.config import TranslationConfig
+from applications.translation.config import MONOTONIC, TranslationConfig
 from applications.translation.data import Facts
 from keras_attention import (
+    AdditiveScore,
     AdditiveSoftAttention,
     AttentionCell,
     AttentionDecoder,
     BilinearScore,
     DotAttention,
+    MonotonicAttention,
     SoftAttention,
     masking,
     search,
@@ -42,7 +47,8 @@ class Translator(keras.Model):
     Args:
         source_size: Size of the source vocabulary.
         target_size: Size of the target vocabulary.
-        attention: "additive", "bilinear" or "none".
+        attention: "additive", "bilinear", "monotonic", "mocha", "milk" or "none".
+        looks: What there is to set of a monotonic kind: see `_attention`.
         input_feeding: Luong's order of looking and updating, not Bahdanau's.
         embedding_units: Width of E and t.
         units: Width of each GRU and of the additive score.
@@ -63,6 +69,7 @@ class Translator(keras.Model):
         source_size: int,
         target_size: int,
         attention: str = "additive",
+        looks: Mapping[str, Any] | None = None,
         input_feeding: bool = False,
         embedding_units: int = 256,
         units: int = 256,
@@ -71,10 +78,11 @@ class Translator(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.config = {
+        self.config: dict[str, Any] = {
             "source_size": source_size,
             "target_size": target_size,
             "attention": attention,
+            "looks": dict(looks or {}),
             "input_feeding": input_feeding,
             "embedding_units": embedding_units,
             "units": units,
@@ -91,7 +99,7 @@ class Translator(keras.Model):
             self.first_state = layers.Dense(units, activation="tanh", name="first_state")
             cell = AttentionCell(
                 layers.GRUCell(units),
-                _attention(attention, units),
+                _attention(attention, units, **self.config["looks"]),
                 attentional_units=units if input_feeding else None,
             )
             self.decoder = AttentionDecoder(cell, name="decoder")
@@ -193,6 +201,14 @@ class Translator(keras.Model):
             **common,
         )
 
+    def by_mean(self) -> Translator:
+        """The same, but that its monotonic attention reads the mean in a search, as in training."""
+        looks = {**self.config["looks"], "inference": "mean"}
+        twin = Translator.from_config({**self.get_config(), "looks": looks})
+        twin(_smallest_batch())
+        twin.set_weights(self.get_weights())
+        return twin
+
     def _bias_of_what_may_come(self):
         never = np.zeros(_round_up(self.target_size), np.float32)
         never[[text.PAD, text.START]] = never[self.target_size :] = -np.inf
@@ -220,14 +236,14 @@ def build(config: TranslationConfig, facts: Facts) -> keras.Model:
         source_size=facts.source.size,
         target_size=facts.target.size,
         attention=config.attention,
+        looks=_looks(config),
         input_feeding=config.input_feeding,
         embedding_units=config.embedding_units,
         units=config.units,
         dropout=config.dropout,
         output_dtype=config.output_dtype,
     )
-    ids = np.full((1, 1), text.END, np.int32)
-    model({"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids})
+    model(_smallest_batch())
     optimizer = schedules.adam(config.learning_rate, config.average, global_clipnorm=1.0)
     model.compile(
         updates.of(optimizer, config),
@@ -237,11 +253,33 @@ def build(config: TranslationConfig, facts: Facts) -> keras.Model:
     return model
 
 
-def _attention(kind: str, units: int):
+def _smallest_batch() -> dict[str, np.ndarray]:
+    ids = np.full((1, 1), text.END, np.int32)
+    return {"source": ids, "source_lengths": np.ones(1, np.int32), "target": ids}
+
+
+def _looks(config: TranslationConfig) -> dict[str, Any]:
+    """What there is to set of the run's kind of attention."""
+    if config.attention not in MONOTONIC:
+        return {}
+    looks = {"initial_bias": config.initial_bias, "noise": config.pre_sigmoid_noise}
+    return {**looks, "chunk": config.chunk} if config.attention == "mocha" else looks
+
+
+def _attention(kind: str, units: int, chunk: int = 1, **monotonic):
     if kind == "additive":
         return AdditiveSoftAttention(units, name="attention")
     if kind == "bilinear":
         return SoftAttention(BilinearScore(), name="attention")
+    if kind in MONOTONIC:
+        chunk_size = {"monotonic": 1, "mocha": chunk, "milk": None}[kind]
+        return MonotonicAttention(
+            AdditiveScore(units, use_bias=True, normalize=True),
+            chunk_size,
+            None if chunk_size == 1 else AdditiveScore(units, use_bias=True),
+            name="attention",
+            **monotonic,
+        )
     return DotAttention(name="attention")
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from applications.training.task import Task
-from applications.translation.config import PRESETS, SOURCES, TranslationConfig, TranslationExport
+from applications.translation.config import (
+    MONOTONIC,
+    PRESETS,
+    SOURCES,
+    TranslationConfig,
+    TranslationExport,
+)
 
 
 class TranslationTask(Task[TranslationConfig]):
@@ -18,6 +24,11 @@ class TranslationTask(Task[TranslationConfig]):
     monitor_mode = "max"
     export_options = TranslationExport
 
+    def monitored(self, config):
+        if config.data == "cmudict":
+            return "val_phone_error_rate", "min"
+        return super().monitored(config)
+
     def callbacks(self, config, datasets):
         from applications.training import schedules
         from applications.translation.evaluation import TranslateValidation
@@ -29,8 +40,14 @@ class TranslationTask(Task[TranslationConfig]):
     def evaluate(self, model, datasets, config):
         from applications.translation import evaluation
 
+        pairs = datasets.examples.test
         found = self._translate_test(model, datasets, config)
-        return evaluation.evaluate(found, datasets.examples.test, config)
+        yield from evaluation.evaluate(found, pairs, config)
+        if config.attention in MONOTONIC:  # Does stopping for good cost anything?
+            found = self._translate_test(model.by_mean(), datasets, config)
+            for name, value in evaluation.evaluate(found, pairs, config):
+                if isinstance(value, float):
+                    yield f"{name}_by_mean", value
 
     def figures(self, model, datasets, config, folder):
         from applications.translation import figures

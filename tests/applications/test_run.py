@@ -56,6 +56,18 @@ def test_a_run_leaves_its_whole_story(tmp_path, capfd):
     assert "\x1b" not in capfd.readouterr().out
 
 
+def test_the_settings_may_say_what_the_best_weights_are(tmp_path):
+    """Here, in contrast to the test below, those of the highest loss."""
+
+    class Odd(TinyTask):
+        def monitored(self, config):
+            return "val_loss", "max"
+
+    document = run.run(Odd(), at(tmp_path))
+    losses = [row["val_loss"] for row in rows(tmp_path)]
+    assert document["metrics"]["mse"] == pytest.approx(max(losses), rel=1e-5)
+
+
 def test_model_keras_holds_the_best_weights_not_the_last(tmp_path):
     wild = at(tmp_path, learning_rate=0.9, epochs=7)
     document = run.run(TASK, wild)

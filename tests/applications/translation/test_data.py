@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from applications.training import config as saved
 from applications.training import text
 from applications.training.data import epoch_counter
 from applications.training.errors import DataError, UserError
 from applications.translation import data
-from applications.translation.config import PRESETS, TranslationConfig
+from applications.translation.config import PRESETS, SOURCES, TranslationConfig
 from applications.translation.encoded import Most
 
 WORDS = "one two three four five six seven".split()
@@ -165,13 +166,37 @@ def test_an_unknown_tfds_set_is_named():
     [
         ({"data": "files"}, "--data files needs --train-files"),
         ({"data": "multi30k"}, "--data multi30k needs --data-dir"),
-        ({"data": "tatoeba"}, "--data must be dates, multi30k, files or tfds:NAME"),
+        ({"data": "cmudict"}, "--data cmudict needs --data-dir, the folder of cmudict.dict"),
+        ({"data": "tatoeba"}, "--data must be dates, multi30k, cmudict, files or tfds:NAME"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\)"),
+        ({"chunk": 3}, "--chunk needs --attention mocha, not additive. Received: 3"),
+        ({"attention": "milk", "chunk": 1}, "--chunk needs --attention mocha, not milk. Received"),
+        ({"attention": "mocha", "chunk": 0}, "--chunk must be at least 1. Received: 0"),
+        (
+            {"attention": "none", "initial_bias": 0.0},
+            "--initial-bias needs --attention monotonic or mocha or milk, not none. Received: 0.0",
+        ),
+        (
+            {"pre_sigmoid_noise": 0.0},
+            "--pre-sigmoid-noise needs --attention monotonic or mocha or milk, not additive",
+        ),
+        (
+            {"attention": "monotonic", "pre_sigmoid_noise": -1.0},
+            "--pre-sigmoid-noise must be at least 0. Received: -1.0",
+        ),
     ],
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
         TranslationConfig(**changes)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_kept_and_have_a_source(tmp_path, name):
+    saved.save(tmp_path / "config.json", "translation", PRESETS[name])
+    assert saved.load(tmp_path / "config.json", TranslationConfig) == PRESETS[name]
+    assert PRESETS[name].data in SOURCES or PRESETS[name].data.startswith("tfds:")
+    assert PRESETS[name].run_dir.name == name
 
 
 def test_a_malformed_line_is_named(files, tmp_path):
@@ -211,6 +236,10 @@ def test_every_epoch_cuts_subwords_anew_and_a_resumed_one_alike(files):
 def test_subword_dropout_needs_subwords(files):
     with pytest.raises(UserError, match="--subword-dropout needs --tokens subwords, not words"):
         dataclasses.replace(files, subword_dropout=0.1)
+    with pytest.raises(UserError, match="--subword-dropout needs --target-tokens subwords, not ch"):
+        dataclasses.replace(
+            files, subword_dropout=0.1, tokens="subwords", target_tokens="characters"
+        )
 
 
 def token_counts(dataset):

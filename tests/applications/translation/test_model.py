@@ -7,16 +7,29 @@ import tensorflow as tf
 
 from applications.training import text
 from applications.training.crossentropy import smoothed_crossentropy
-from applications.translation.model import Translator
+from applications.translation.config import TranslationConfig
+from applications.translation.data import Facts
+from applications.translation.model import Translator, build
+from keras_attention import AdditiveScore
 
-KINDS = [("additive", False), ("bilinear", False), ("additive", True), ("none", False)]
+KINDS = [
+    *(("additive", False), ("bilinear", False), ("additive", True), ("none", False)),
+    *(("monotonic", False), ("mocha", True), ("milk", False)),
+]
+LOOKS = {"monotonic": {"initial_bias": 0.5}, "mocha": {"chunk": 3, "noise": 0.5}}
 RNG = np.random.default_rng(3)
 
 
 def translator(attention="additive", input_feeding=False):
     keras.utils.set_random_seed(7)
     model = Translator(
-        13, 11, attention=attention, input_feeding=input_feeding, embedding_units=6, units=5
+        13,
+        11,
+        attention=attention,
+        looks=LOOKS.get(attention),
+        input_feeding=input_feeding,
+        embedding_units=6,
+        units=5,
     )
     model(batch())
     for weight in model.trainable_weights:  # larger than at first, so that nothing is near 0
@@ -101,6 +114,24 @@ def test_every_weight_has_a_gradient(attention, input_feeding):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0.0, weight.path
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"attention": "monotonic", "pre_sigmoid_noise": 0.0}, (1, -1.0, 0.0)),
+        ({"attention": "mocha", "chunk": 5, "initial_bias": -3.0}, (5, -3.0, 1.0)),
+        ({"attention": "mocha", "chunk": 1}, (1, -1.0, 1.0)),
+        ({"attention": "milk"}, (None, -1.0, 1.0)),
+    ],
+)
+def test_a_run_has_the_attention_that_its_flags_say(changes, expected):
+    tokenizer = text.train("characters", ["abc"], 9, False)
+    config = TranslationConfig(units=4, embedding_units=3, **changes)
+    attention = build(config, Facts(tokenizer, tokenizer)).decoder.cell.attention
+    assert (attention.chunk_size, attention.initial_bias, attention.noise) == expected
+    assert float(attention.bias) == expected[1] and attention.inference == "mode"
+    assert isinstance(attention.score, AdditiveScore) and attention.score.normalize
+
+
 def test_bfloat16_serves_training_only():
     """There it is near float32; an evaluation and a search stay as they are."""
     exact, inputs = translator(), batch()
@@ -113,8 +144,32 @@ def test_bfloat16_serves_training_only():
     np.testing.assert_allclose(rounded, wanted, atol=0.02 * np.abs(wanted).max())
 
 
-def test_saved_and_loaded_it_gives_the_same_logits(tmp_path):
-    model, inputs = translator("bilinear", True), batch()
+@pytest.mark.parametrize("attention", ["monotonic", "mocha", "milk"])
+def test_by_mean_it_reads_in_a_search_what_training_reads(attention):
+    """Without noise, that is; and the translator itself still reads the mode."""
+    model, inputs = translator(attention), batch()
+    model.decoder.cell.attention.noise = 0.0
+    twin = model.by_mean()
+    np.testing.assert_allclose(twin(inputs), model(inputs, training=True), atol=1e-5)
+    assert np.abs(twin(inputs) - model(inputs)).max() > 1e-3
+    found = twin.translate(inputs["source"], inputs["source_lengths"], max_length=2)
+    assert np.ptp(found.weights[0, 0, 0, :]) < 1.0
+
+
+@pytest.mark.parametrize(("attention", "most"), [("monotonic", 1), ("mocha", 3)])
+def test_a_search_reads_a_chunk_that_never_moves_back(attention, most):
+    model, inputs = translator(attention), batch()
+    found = model.translate(inputs["source"], inputs["source_lengths"], max_length=6)
+    looked = found.weights[:, 0].numpy() > 0.0
+    assert looked.any() and looked.sum(axis=-1).max() <= most
+    for rows in looked:
+        ends = [row.nonzero()[0].max() for row in rows if row.any()]
+        assert ends == sorted(ends)
+
+
+@pytest.mark.parametrize("attention", ["bilinear", "mocha"])
+def test_saved_and_loaded_it_gives_the_same_logits(tmp_path, attention):
+    model, inputs = translator(attention, True), batch()
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(inputs), model(inputs))
