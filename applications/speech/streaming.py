@@ -91,7 +91,7 @@ class Stream:
             return []
         self._hear(tf.constant(samples[None], tf.float32), last)
         self._encode(last)
-        tokens = []
+        tokens: list[str] = []
         while self._memory is not None and not self.finished and self._count < self._max_length:
             log_probs, state, weights = self._listener.step(
                 self._last_id, self._state, self._memory
