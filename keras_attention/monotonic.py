@@ -40,7 +40,9 @@ class MonotonicAttention(BaseAttention):
     `context_i = sum_j weights_ij value_j`
 
     Training reads this mean over all ways to stop, with noise added to the scores, which teaches
-    them to be far from 0. It is computed for all positions at once, and without the divisions by
+    them to be far from 0, so that there is one way only. The more noise, the farther; but too much
+    from the start, and nothing is learned. So a callback may let it grow, by assigning to
+    `noise_level`. The mean is computed for all positions at once, and without the divisions by
     small products that make other implementations lose it on long sequences.
 
     Inference stops where `p_ij > 0.5`. It compares a query with no value before the last stop and
@@ -55,7 +57,8 @@ class MonotonicAttention(BaseAttention):
             training, without the noise.
         initial_bias: Where `r` begins. Below 0, queries at first look far ahead; the longer the
             sequences, the lower it has to be. The papers have -1 to -4.
-        noise: Standard deviation of what is added to scores in training.
+        noise: Standard deviation of what is added to scores in training, with which `noise_level`
+            begins.
         dropout: Share of the weights dropped in training.
         seed: Seed of noise and dropout.
 
@@ -129,8 +132,16 @@ class MonotonicAttention(BaseAttention):
         self.inference = inference
         self.initial_bias = initial_bias
         self.noise = noise
-        if noise > 0.0 and dropout == 0.0:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+        if noise > 0.0:
+            if dropout == 0.0:
+                self.seed_generator = keras.random.SeedGenerator(seed)
+            self.noise_level = self.add_weight(
+                shape=(),
+                initializer=keras.initializers.Constant(noise),
+                trainable=False,
+                autocast=False,
+                name="noise_level",
+            )
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
@@ -177,7 +188,8 @@ class MonotonicAttention(BaseAttention):
         keys, chunk_keys = self._keys(memory)
         energy = self._energy(self.score.score(query, keys))
         if training and self.noise > 0.0:
-            energy = energy + self.noise * replicas.rows(self._normal, ops.shape(energy))
+            noise = replicas.rows(self._normal, ops.shape(energy))
+            energy = energy + ops.cast(self.noise_level, energy.dtype) * noise
         rows = (-1, ops.shape(energy)[-1])
         energy, real = (ops.reshape(each, rows) for each in (energy, mask))
         log_pass = ops.where(real, ops.log_sigmoid(-energy), 0.0)

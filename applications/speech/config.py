@@ -13,6 +13,9 @@ from applications.training.task import ExportOptions, Source
 MADE = ("tones", "digit_strings")
 """The data whose strings are made anew for every epoch."""
 
+MONOTONIC = ("monotonic", "mocha", "milk")
+"""The kinds of attention that go on along the recording and never back."""
+
 # What there is to set of some kinds of attention alone.
 ONLY = {
     "window": ("content", "location", "smooth"),
@@ -20,8 +23,8 @@ ONLY = {
     "filters": ("location", "smooth"),
     "kernel_size": ("location", "smooth"),
     "chunk": ("mocha",),
-    "initial_bias": ("monotonic", "mocha", "milk"),
-    "pre_sigmoid_noise": ("monotonic", "mocha", "milk"),
+    "initial_bias": MONOTONIC,
+    "pre_sigmoid_noise": MONOTONIC,
 }
 
 
@@ -97,9 +100,9 @@ class SpeechConfig(TrainConfig):
     """For mocha: encoded frames of a chunk."""
     initial_bias: float = -1.0
     """For monotonic, mocha and milk: first bias of the scores; the lower, the further it goes."""
-    pre_sigmoid_noise: float = 1.0
-    """For monotonic, mocha and milk: deviation of the noise added to the scores in training, which
-    has them decide clearly."""
+    pre_sigmoid_noise: tuple[float, float] = (2.0, 5.0)
+    """For monotonic, mocha and milk: deviation of the noise added to the scores in training, in the
+    first epoch and in the last, which has them decide clearly."""
 
     embedding_units: int = 64
     """Width of the embeddings."""
@@ -141,10 +144,10 @@ class SpeechConfig(TrainConfig):
             "noise",
             "gap",
             "state_noise",
-            "pre_sigmoid_noise",
             "length_penalty",
         ):
             self._require(name, getattr(self, name) >= 0.0, "at least 0")
+        self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
         for name in ("dropout", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
         defaults = {field.name: field.default for field in fields(self)}

@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from applications.speech import features
-from applications.speech.config import SpeechConfig
+from applications.speech.config import MONOTONIC, SpeechConfig
 from applications.speech.data import Facts
 from applications.speech.encoder import PyramidalEncoder
 from applications.training import precision, schedules, text, updates
@@ -144,6 +144,11 @@ class Recognizer(keras.Model):
         mask = masking.padding_mask(lengths, ops.shape(annotations)[1])
         return self.decoder.prepare(annotations, mask=mask)
 
+    @property
+    def noise_level(self):
+        """The variable of the noise that monotonic attention learns to withstand."""
+        return self.decoder.cell.attention.noise_level
+
     def step(self, ids, state, memory):
         """One step of a search: ids (N,) to log-probabilities (N, V), the state, the weights."""
         embedded = self.embedding(ids)
@@ -241,12 +246,14 @@ def _looks(config: SpeechConfig) -> dict[str, Any]:
         "content": ("window",),
         "location": ("window", "filters", "kernel_size", "looks_at"),
         "smooth": ("window", "filters", "kernel_size", "looks_at"),
-        "monotonic": ("initial_bias", "noise"),
-        "mocha": ("initial_bias", "noise", "chunk"),
-        "milk": ("initial_bias", "noise"),
+        "monotonic": ("initial_bias",),
+        "mocha": ("initial_bias", "chunk"),
+        "milk": ("initial_bias",),
     }[config.attention]
-    fields = {"noise": "pre_sigmoid_noise"}
-    return {name: getattr(config, fields.get(name, name)) for name in names}
+    looks = {name: getattr(config, name) for name in names}
+    if config.attention in MONOTONIC:
+        looks["noise"] = config.pre_sigmoid_noise[0]
+    return looks
 
 
 def _attention(
@@ -259,7 +266,7 @@ def _attention(
     chunk: int = 1,
     **monotonic,
 ):
-    if kind in ("monotonic", "mocha", "milk"):
+    if kind in MONOTONIC:
         chunk_size = {"monotonic": 1, "mocha": chunk, "milk": None}[kind]
         return MonotonicAttention(
             AdditiveScore(units, use_bias=True, normalize=True),

@@ -8,11 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from applications.speech import features
+from applications.speech.config import MONOTONIC
 from applications.speech.data import Facts
 from applications.speech.model import Recognizer
 from applications.training import text
-
-FORWARDS = ("monotonic", "mocha", "milk")
 
 
 class Listener:
@@ -35,7 +34,7 @@ class Listener:
 
     def __init__(self, model: Recognizer, facts: Facts):
         attention = model.config["attention"]
-        if attention not in FORWARDS or model.encoder.bidirectional or facts.heard.deltas:
+        if attention not in MONOTONIC or model.encoder.bidirectional or facts.heard.deltas:
             raise ValueError(
                 "A stream needs a recognizer that was trained with --attention monotonic, mocha or "
                 "milk, --no-bidirectional and --no-deltas. Received: attention "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from applications.speech.config import PRESETS, SOURCES, SpeechConfig, SpeechExport
+from applications.speech.config import MONOTONIC, PRESETS, SOURCES, SpeechConfig, SpeechExport
 from applications.training.task import Task
 
 
@@ -25,6 +25,9 @@ class SpeechTask(Task[SpeechConfig]):
 
         callbacks = schedules.callbacks(config.learning_rate, config.epochs, config.average)
         validation = datasets.examples.validation
+        if config.attention in MONOTONIC:
+            noise = (*config.pre_sigmoid_noise, config.epochs)
+            callbacks.append(schedules.growing(lambda model: model.noise_level, *noise))
         return [*callbacks, TranscribeValidation(datasets.facts, validation, config)]
 
     def evaluate(self, model, datasets, config):

@@ -47,3 +47,22 @@ def callbacks(learning_rate: float, epochs: int, average: float) -> list:
     if average == 0.0:
         return [schedule]
     return [schedule, keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+
+def growing(find: Callable, first: float, last: float, epochs: int):
+    """A callback that sets a variable of the model before each epoch, from first to last in a line.
+
+    Args:
+        find: From the model to the variable.
+        first: Its value in the first epoch.
+        last: Its value in the last one.
+        epochs: How many there are.
+    """
+    import keras
+
+    class Growing(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            share = min(epoch / max(epochs - 1, 1), 1.0)
+            find(self.model).assign(first + share * (last - first))
+
+    return Growing()

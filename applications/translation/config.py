@@ -70,9 +70,9 @@ class TranslationConfig(TrainConfig):
     """For mocha: source tokens of a chunk."""
     initial_bias: float = -1.0
     """For monotonic, mocha and milk: first bias of the scores; the lower, the further it goes."""
-    pre_sigmoid_noise: float = 1.0
-    """For monotonic, mocha and milk: deviation of the noise added to the scores in training, which
-    has them decide clearly."""
+    pre_sigmoid_noise: tuple[float, float] = (2.0, 5.0)
+    """For monotonic, mocha and milk: deviation of the noise added to the scores in training, in the
+    first epoch and in the last, which has them decide clearly."""
     input_feeding: bool = False
     """Update, then look, and feed the result back (Luong), not look, then update (Bahdanau)."""
     embedding_units: int = 256
@@ -104,7 +104,7 @@ class TranslationConfig(TrainConfig):
         for name in ("dropout", "subword_dropout", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
         self._require("chunk", self.chunk >= 1, "at least 1")
-        self._require("pre_sigmoid_noise", self.pre_sigmoid_noise >= 0.0, "at least 0")
+        self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
         defaults = {field.name: field.default for field in fields(self)}
         for name, kinds in ONLY.items():
             if self.attention not in kinds and getattr(self, name) != defaults[name]:

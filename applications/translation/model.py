@@ -201,6 +201,11 @@ class Translator(keras.Model):
             **common,
         )
 
+    @property
+    def noise_level(self):
+        """The variable of the noise that monotonic attention learns to withstand."""
+        return self.decoder.cell.attention.noise_level
+
     def by_mean(self) -> Translator:
         """The same, but that its monotonic attention reads the mean in a search, as in training."""
         looks = {**self.config["looks"], "inference": "mean"}
@@ -262,7 +267,7 @@ def _looks(config: TranslationConfig) -> dict[str, Any]:
     """What there is to set of the run's kind of attention."""
     if config.attention not in MONOTONIC:
         return {}
-    looks = {"initial_bias": config.initial_bias, "noise": config.pre_sigmoid_noise}
+    looks = {"initial_bias": config.initial_bias, "noise": config.pre_sigmoid_noise[0]}
     return {**looks, "chunk": config.chunk} if config.attention == "mocha" else looks
 
 

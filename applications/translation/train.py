@@ -35,6 +35,9 @@ class TranslationTask(Task[TranslationConfig]):
 
         callbacks = schedules.callbacks(config.learning_rate, config.epochs, config.average)
         validation = datasets.examples.validation
+        if config.attention in MONOTONIC:
+            noise = (*config.pre_sigmoid_noise, config.epochs)
+            callbacks.append(schedules.growing(lambda model: model.noise_level, *noise))
         return [*callbacks, TranslateValidation(datasets.facts, validation, config)]
 
     def evaluate(self, model, datasets, config):

@@ -31,3 +31,18 @@ def test_validation_sees_the_weights_that_training_ends_with(average):
         x, y, validation_data=(x, y), epochs=2, batch_size=8, callbacks=callbacks, verbose=0
     )
     assert fit.history["val_loss"][-1] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
+
+
+def test_a_variable_grows_in_a_line_and_a_run_that_goes_on_has_the_same():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.level = keras.Variable(0.0, trainable=False)
+    seen = []
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(float(model.level))
+    )
+    growing = schedules.growing(lambda model: model.level, 2.0, 5.0, epochs=4)
+    x = np.ones((2, 1))
+    for first in (0, 2):
+        model.fit(x, x, epochs=4, initial_epoch=first, callbacks=[growing, watch], verbose=0)
+    assert seen == pytest.approx([2.0, 3.0, 4.0, 5.0, 4.0, 5.0])

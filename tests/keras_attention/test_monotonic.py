@@ -175,6 +175,16 @@ def test_noise_is_of_training_only_and_of_its_seed():
     np.testing.assert_array_equal(look(silent, training=True)[1], look(silent)[1])
 
 
+def test_the_noise_grows_by_what_its_level_is_set_to():
+    """Without a level there is none, and with a large one next to nothing else."""
+    layer = built(1, inference="mean", noise=1.0, seed=5)
+    layer.noise_level.assign(0.0)
+    np.testing.assert_array_equal(look(layer, training=True)[1], look(layer)[1])
+    layer.noise_level.assign(1e6)
+    weights = look(layer, training=True)[1]
+    assert set(np.unique(weights)) == {0.0, 1.0}
+
+
 def test_training_is_the_mean_whatever_inference_is():
     mode, mean = built(3, noise=0.0), built(3, noise=0.0, inference="mean")
     np.testing.assert_array_equal(look(mode, training=True)[1], look(mean)[1])

@@ -45,7 +45,7 @@ FILES = {"train_files": (Path("a"),), "validation_files": (Path("b"),), "test_fi
             {"initial_bias": 0.0},
             "--initial-bias needs --attention monotonic or mocha or milk, not location",
         ),
-        ({"attention": "milk", "pre_sigmoid_noise": -1.0}, "--pre-sigmoid-noise must be at least"),
+        ({"attention": "milk", "pre_sigmoid_noise": (1.0, 0.0)}, "--pre-sigmoid-noise must be pos"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\). Received: 1.0"),
         ({"average": 1.0}, r"--average must be in \[0, 1\). Received: 1.0"),
         ({"beam_width": 0}, "--beam-width must be at least 1. Received: 0"),

@@ -28,7 +28,7 @@ KINDS = {
     "location": {"looks_at": "both"},
     "smooth": {"kernel_size": 5, "filters": 2},
     "monotonic": {"initial_bias": -2.0, "bidirectional": False},
-    "mocha": {"chunk": 3, "pre_sigmoid_noise": 0.5},
+    "mocha": {"chunk": 3, "pre_sigmoid_noise": (0.5, 4.0)},
     "milk": {},
 }
 

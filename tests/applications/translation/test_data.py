@@ -177,12 +177,12 @@ def test_an_unknown_tfds_set_is_named():
             "--initial-bias needs --attention monotonic or mocha or milk, not none. Received: 0.0",
         ),
         (
-            {"pre_sigmoid_noise": 0.0},
+            {"pre_sigmoid_noise": (1.0, 1.0)},
             "--pre-sigmoid-noise needs --attention monotonic or mocha or milk, not additive",
         ),
         (
-            {"attention": "monotonic", "pre_sigmoid_noise": -1.0},
-            "--pre-sigmoid-noise must be at least 0. Received: -1.0",
+            {"attention": "monotonic", "pre_sigmoid_noise": (1.0, 0.0)},
+            r"--pre-sigmoid-noise must be positive. Received: \(1.0, 0.0\)",
         ),
     ],
 )

@@ -117,10 +117,10 @@ def test_every_weight_has_a_gradient(attention, input_feeding):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"attention": "monotonic", "pre_sigmoid_noise": 0.0}, (1, -1.0, 0.0)),
-        ({"attention": "mocha", "chunk": 5, "initial_bias": -3.0}, (5, -3.0, 1.0)),
-        ({"attention": "mocha", "chunk": 1}, (1, -1.0, 1.0)),
-        ({"attention": "milk"}, (None, -1.0, 1.0)),
+        ({"attention": "monotonic", "pre_sigmoid_noise": (0.5, 4.0)}, (1, -1.0, 0.5)),
+        ({"attention": "mocha", "chunk": 5, "initial_bias": -3.0}, (5, -3.0, 2.0)),
+        ({"attention": "mocha", "chunk": 1}, (1, -1.0, 2.0)),
+        ({"attention": "milk"}, (None, -1.0, 2.0)),
     ],
 )
 def test_a_run_has_the_attention_that_its_flags_say(changes, expected):
