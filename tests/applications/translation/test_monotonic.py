@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
         + ["--data-dir", str(dictionary.write(folder, 400)), "--run-dir", str(folder / "run")]
         + ["--epochs", "3", "--batch-size", "16", "--units", "16", "--embedding-units", "8"]
         + ["--average", "0", "--dropout", "0", "--learning-rate", "0.02"]
-        + ["--initial-bias", "0.5", "--pre-sigmoid-noise", "0.5"]
+        + ["--initial-bias", "0.5", "--pre-sigmoid-noise", "0.5", "0.5"]
         + ["--max-length", "8", "--beam-width", "2"]
     )
     assert status == 0
