@@ -76,7 +76,7 @@ def sigmoid(scores, mask=None):
 
 def smoothed(scores, mask=None):
     """Chorowski et al., 2015, section 2.3."""
-    return _among_real(scores, mask, lambda z: sigmoid(z) / sigmoid(z).sum())
+    return softmax(-np.logaddexp(0.0, -np.asarray(scores, np.float64)), mask)
 
 
 def sparsemax(scores, mask=None):

@@ -19,6 +19,7 @@ from keras_attention import (
     LocationAwareScore,
     NetworkScore,
     Score,
+    Sharpened,
     SoftAttention,
     normalizers,
 )
@@ -35,9 +36,11 @@ SCORES = {
 }
 NORMALIZERS = {
     "AlphaEntmax": lambda dtype: AlphaEntmax(1.3, dtype=dtype),
+    "Sharpened": lambda dtype: Sharpened(1.5, dtype=dtype),
     "alpha_entmax": lambda dtype: normalizers.alpha_entmax,
     "entmax15": lambda dtype: normalizers.entmax15,
     "sigmoid": lambda dtype: normalizers.sigmoid,
+    "smoothed": lambda dtype: normalizers.smoothed,
     "softmax": lambda dtype: normalizers.softmax,
     "sparsemax": lambda dtype: normalizers.sparsemax,
 }
@@ -147,11 +150,14 @@ def test_scores_at_the_ends_of_half_precision(name, dtype, scores):
     _, weights = layer(
         ops.ones((1, 1, 1), dtype), value, value_mask=mask, return_attention_scores=True
     )
-    options = {"AlphaEntmax": {"alpha": 1.3}}.get(name, {})
-    oracle = getattr(reference, "alpha_entmax" if options else name)
+    layers = {
+        "AlphaEntmax": lambda scores: reference.alpha_entmax(scores, alpha=1.3),
+        "Sharpened": lambda scores: reference.softmax(1.5 * scores),
+    }
+    oracle = layers[name] if name in layers else getattr(reference, name)
     expected = np.zeros(4)
     with np.errstate(over="ignore"):  # of the oracle's own sigmoid
-        expected[:3] = oracle(numpy(value)[0, :3, 0].astype("float64"), **options)
+        expected[:3] = oracle(numpy(value)[0, :3, 0].astype("float64"))
     np.testing.assert_allclose(numpy(weights)[0, 0], expected, rtol=0.01, atol=1e-6)
 
 

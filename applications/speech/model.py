@@ -31,7 +31,7 @@ from keras_attention import (
 
 
 @keras.saving.register_keras_serializable(package="keras_attention_applications")
-class Recognizer(keras.Model):
+class SpeechRecognizer(keras.Model):
     """Attention-based speech recognition (Chorowski et al.), on a pyramid (Chan et al.).
 
     With x the recording, y the transcript, E embeddings and s the decoder's state:
@@ -207,7 +207,7 @@ class Recognizer(keras.Model):
 
 def build(config: SpeechConfig, facts: Facts) -> keras.Model:
     """The recognizer of a run, compiled for training."""
-    model = Recognizer(
+    model = SpeechRecognizer(
         vocabulary_size=facts.tokenizer.size,
         heard=facts.heard.to_json(),
         encoder={

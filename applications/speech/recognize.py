@@ -11,7 +11,7 @@ import tensorflow as tf
 from applications.speech import features
 from applications.speech.config import SpeechExport
 from applications.speech.data import Facts
-from applications.speech.model import Recognizer
+from applications.speech.model import SpeechRecognizer
 from applications.training import text
 from applications.training.task import Exported
 from export import Signature
@@ -48,7 +48,7 @@ class Recognize(tf.Module):
         each annotation begins, and `annotation_lengths` (B,).
     """
 
-    def __init__(self, model: Recognizer, facts: Facts, options: SpeechExport):
+    def __init__(self, model: SpeechRecognizer, facts: Facts, options: SpeechExport):
         super().__init__()
         self.model, self.facts, self.options = model, facts, options
         signature = [tf.TensorSpec((None, None)), tf.TensorSpec((None,), tf.int32)]
@@ -138,7 +138,7 @@ class Recognize(tf.Module):
             )
 
 
-def signatures(model: Recognizer, facts: Facts, options: SpeechExport) -> Exported:
+def signatures(model: SpeechRecognizer, facts: Facts, options: SpeechExport) -> Exported:
     """What a server offers: WAV files, or samples, to all that `Recognize` returns."""
     recognize = Recognize(model, facts, options)
     rate = facts.heard.sample_rate

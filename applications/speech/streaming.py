@@ -10,7 +10,7 @@ from keras import ops
 from applications.speech import features
 from applications.speech.config import MONOTONIC
 from applications.speech.data import Facts
-from applications.speech.model import Recognizer
+from applications.speech.model import SpeechRecognizer
 from applications.training import text
 
 
@@ -32,7 +32,7 @@ class Listener:
         print(*stream.feed(np.zeros(0), last=True))
     """
 
-    def __init__(self, model: Recognizer, facts: Facts):
+    def __init__(self, model: SpeechRecognizer, facts: Facts):
         attention = model.config["attention"]
         if attention not in MONOTONIC or model.encoder.bidirectional or facts.heard.deltas:
             raise ValueError(

@@ -75,7 +75,7 @@ def smoothed(scores, mask=None):
     https://arxiv.org/abs/1506.07503 (section 2.3, "smoothing").
     """
     # The softmax of the logarithms, which are finite however low the scores.
-    return softmax(ops.cast(ops.log_sigmoid(at_least_float32(scores)), scores.dtype), mask)
+    return ops.cast(softmax(ops.log_sigmoid(at_least_float32(scores)), mask), scores.dtype)
 
 
 @register
