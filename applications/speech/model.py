@@ -40,9 +40,9 @@ class SpeechRecognizer(keras.Model):
         s_i,c_i = AttentionCell(E y_{i-1}, s_{i-1}, h)       s_0 = 0
         p(y_i)  = softmax(V tanh(E y_{i-1} + U [s_i ; c_i]))
 
-    The decoder begins with zeros, so that it can begin before the recording has ended. Where it
-    begins in training with a random state instead, it cannot count its tokens, and does not learn
-    that a transcript ends after as many as those of training have.
+    The decoder begins with zeros, so that it can begin before the recording has ended. In training
+    it may begin with a random state instead, which is to keep it from counting its tokens, and from
+    learning that a transcript ends after as many as those of training have.
 
     Args:
         vocabulary_size: Number of tokens.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jiwer
 import keras
 import numpy as np
 
@@ -79,6 +78,8 @@ def pronunciations(
     Errors are substitutions, deletions and insertions by the nearest of a word's pronunciations,
     the first of them where two are as near, and their share is of that one's phones.
     """
+    import jiwer  # No other data needs it.
+
     right = errors = phones = 0
     for each, pair in zip(found, pairs, strict=True):
         answers = [pair.target, *pair.others]
