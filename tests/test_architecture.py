@@ -98,3 +98,17 @@ def test_public_names_are_sorted_and_exist():
     names = keras_attention.__all__
     assert names == sorted(names, key=lambda name: (name[0].islower(), name))
     assert all(hasattr(keras_attention, name) for name in names)
+
+
+def test_no_two_classes_register_one_name():
+    """Keras would load the one in place of the other, whichever was imported last."""
+    owners: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any(
+                "register" in ast.unparse(each) for each in node.decorator_list
+            ):
+                package = path.relative_to(ROOT).parts[0]
+                owners.setdefault(f"{package}>{node.name}", []).append(path.name)
+    assert len(owners) > 50
+    assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}
