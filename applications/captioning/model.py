@@ -9,7 +9,7 @@ from keras import layers, ops
 from applications.captioning import encoders
 from applications.captioning.config import CaptioningConfig
 from applications.captioning.data import Facts
-from applications.training import precision, schedules, text, updates
+from applications.training import precision, schedules, searching, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from keras_attention import (
     AdditiveScore,
@@ -92,9 +92,9 @@ class Captioner(keras.Model):
         p(y_t)  = softmax(V tanh(E y_{t-1} + U [h_t ; z_t]))    the deep output
 
     Unlike the papers', the places have learned positions p, which a small network's features lack,
-    and means are normalised over the batch: that of all places, and z where it is one. Without
-    attention there are no positions, and z_t is the mean at every step, where Show and Tell has it
-    at the first.
+    and the mean of all places, and z_t where words are told from it, are normalised over the batch.
+    Without attention there are no positions, and z_t is the mean at every step, where Show and Tell
+    has it at the first.
 
     Args:
         vocabulary_size: Number of words.
@@ -150,9 +150,8 @@ class Captioner(keras.Model):
             self.annotation = layers.Dense(units, name="annotation")
             self.embedding = layers.Embedding(vocabulary_size, embedding_units)
             self.norm = layers.BatchNormalization(momentum=0.9, name="norm")
-            self.context_norm = None
-            if attention != "hard":  # A mean of many places says little until it is enlarged.
-                self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
+            # A mean of many places says little until it is enlarged.
+            self.context_norm = layers.BatchNormalization(momentum=0.9, name="context_norm")
             self.first_state = layers.Dense(2 * units, activation="tanh", name="first_state")
             looks = _attention(attention, units, semi_sampling)
             looks = GatedAttention(looks) if gate and self.has_attention else looks
@@ -184,8 +183,7 @@ class Captioner(keras.Model):
             )
         self.embedding.build((None, None))
         self.norm.build((None, units))
-        if self.context_norm is not None:
-            self.context_norm.build((None, units))
+        self.context_norm.build((None, units))
         self.first_state.build((None, units))
         self.decoder.build((None, None, width), annotations, annotations)
         self.deep_output.build((None, None, 2 * units))
@@ -236,38 +234,28 @@ class Captioner(keras.Model):
     ) -> search.Hypotheses:
         """Searches for captions of pictures (B, h, w, D)."""
         memory, state = self.encode(image)
-        never = np.zeros(self.output_layer.units, np.float32)
-        never[[text.PAD, text.START, text.UNKNOWN]] = -np.inf
+        bias = searching.bias_of_what_may_come(self.output_layer.units)
 
         def step(ids, state):
             embedded = self.embedding(ids)
             done = self.decoder.step(embedded, state, memory)
             logits = self._logits(done.output, done.context, embedded)
-            return ops.log_softmax(logits + never), done.state, done.weights
+            return ops.log_softmax(logits + bias), done.state, done.weights
 
-        common = {
-            "start_id": text.START,
-            "end_id": text.END,
-            "pad_id": text.PAD,
-            "max_length": max_length,
-            "batch_size": ops.shape(image)[0],
-        }
-        if beam_width == 1:
-            return search.greedy_search(step, state, **common)
-        return search.beam_search(
+        return searching.best(
             step,
             state,
+            batch_size=ops.shape(image)[0],
+            max_length=max_length,
             beam_width=beam_width,
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
-            **common,
         )
 
     def _logits(self, outputs, contexts, embedded, training=False):
-        if self.context_norm is not None:
-            flat = ops.reshape(contexts, (-1, contexts.shape[-1]))
-            flat = self.context_norm(flat, training=training)
-            contexts = ops.reshape(flat, ops.shape(contexts))
+        flat = ops.reshape(contexts, (-1, contexts.shape[-1]))
+        flat = self.context_norm(flat, training=training)
+        contexts = ops.reshape(flat, ops.shape(contexts))
         seen = self.deep_output(ops.concatenate([outputs, contexts], axis=-1))
         deep = self.dropout(ops.tanh(embedded + seen), training=training)
         return self.output_layer(deep)

@@ -108,9 +108,9 @@ class SpeechConfig(TrainConfig):
     """Width of the embeddings."""
     units: int = 128
     """Width of the encoder in each direction, of the decoder and of the score."""
-    state_noise: float = 0.5
-    """Begin the decoder in training with a random state whose numbers are so far from 0 at most,
-    which is to keep it from counting the tokens it has written; 0: with zeros."""
+    forgetting: float = 0.2
+    """How probable the decoder's state is to be replaced by a random one before each token in
+    training, which keeps it from counting the tokens it has written."""
     dropout: float = 0.1
     """Share of embeddings, annotations and deep output dropped in training."""
     label_smoothing: float = 0.0
@@ -139,10 +139,10 @@ class SpeechConfig(TrainConfig):
         self._require("kernel_size", self.kernel_size % 2 == 1, "odd")
         between = 0 <= self.reductions <= self.encoder_layers
         self._require("reductions", between, f"from 0 to --encoder-layers, {self.encoder_layers}")
-        for name in ("window", "noise", "gap", "state_noise", "length_penalty"):
+        for name in ("window", "noise", "gap", "length_penalty"):
             self._require(name, getattr(self, name) >= 0.0, "at least 0")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
-        for name in ("dropout", "label_smoothing", "average"):
+        for name in ("forgetting", "dropout", "label_smoothing", "average"):
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
         defaults = {field.name: field.default for field in fields(self)}
         for name, kinds in ONLY.items():

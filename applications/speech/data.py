@@ -15,7 +15,7 @@ import tensorflow as tf
 from applications.speech import features, recordings, sources, tones
 from applications.speech.config import MADE, SpeechConfig
 from applications.speech.features import Heard
-from applications.speech.sources import Parts, Training
+from applications.speech.sources import Longer, Parts, Training
 from applications.speech.strings import DIGITS, Recording, Speaker, Strings
 from applications.training import console, files, text
 from applications.training.errors import UserError
@@ -41,8 +41,8 @@ class Examples(NamedTuple):
 
     validation: Sequence[Recording]
     test: Sequence[Recording]
-    longer: Mapping[int, Sequence[Recording]] = {}
-    """Strings that are longer than those of training, by the factor."""
+    longer: Mapping[int, Longer] = {}
+    """By how many times longer they are than strings of training."""
 
 
 def datasets(config: SpeechConfig, epoch: tf.Variable) -> Datasets:
@@ -108,7 +108,10 @@ def _made(config: SpeechConfig) -> Parts:
         list(how.draw(NUM_HELD_OUT, validation, [1, 0, 0])),
         list(how.draw(NUM_HELD_OUT, test, [2, 0, 0])),
         {
-            factor: list(how.times(factor).draw(NUM_LONGER, test, [3, factor, 0]))
+            factor: Longer(
+                list(how.times(factor).draw(NUM_LONGER, validation, [4, factor, 0])),
+                list(how.times(factor).draw(NUM_LONGER, test, [3, factor, 0])),
+            )
             for factor in config.longer
         },
     )

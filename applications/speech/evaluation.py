@@ -37,15 +37,17 @@ class TranscribeValidation(keras.callbacks.Callback):
 def evaluate(
     recognize: Recognize, examples: Examples, config: SpeechConfig
 ) -> Iterator[tuple[str, Any]]:
-    """Every result on the test recordings, by name; rates are of 1."""
+    """Every result on the test recordings, by name, and on longer validation strings, to choose
+    settings by; rates are of 1."""
     found = recognize.all([recording.audio for recording in examples.test])
     yield from _errors(found, examples.test, config)
     yield from _heard(found, examples.test)
-    for factor, part in examples.longer.items():
-        # Fewer at once: they are as much longer, too.
-        longer = recognize.all([recording.audio for recording in part], batch_size=10)
-        for name, value in _errors(longer, part, config):
-            yield f"{name}_{factor}_times_longer", value
+    for factor, longer in examples.longer.items():
+        for prefix, part in (("validation_", longer.validation), ("", longer.test)):
+            # Fewer at once: they are as much longer, too.
+            found = recognize.all([recording.audio for recording in part], batch_size=10)
+            for name, value in _errors(found, part, config):
+                yield f"{prefix}{name}_{factor}_times_longer", value
 
 
 def error_rate(

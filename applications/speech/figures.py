@@ -19,7 +19,9 @@ AS_PICTURES = 3
 def draw(recognize: Recognize, examples: Examples, folder: Path) -> None:
     """Draws alignments of the first test recordings, and of the first longer one."""
     chosen = {f"alignment_{n}": each for n, each in enumerate(examples.test[:AS_PICTURES], start=1)}
-    chosen |= {f"{factor}_times_longer": part[0] for factor, part in examples.longer.items()}
+    chosen |= {
+        f"{factor}_times_longer": longer.test[0] for factor, longer in examples.longer.items()
+    }
     for name, recording in chosen.items():
         (found,) = recognize.all([recording.audio])
         figure = alignment(

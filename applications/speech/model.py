@@ -13,7 +13,8 @@ from applications.speech import features
 from applications.speech.config import MONOTONIC, SpeechConfig
 from applications.speech.data import Facts
 from applications.speech.encoder import PyramidalEncoder
-from applications.training import precision, schedules, text, updates
+from applications.speech.forgetting import ForgetfulGRUCell
+from applications.training import precision, schedules, searching, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from keras_attention import (
     AdditiveScore,
@@ -25,7 +26,6 @@ from keras_attention import (
     SoftAttention,
     masking,
     normalizers,
-    replicas,
     search,
 )
 
@@ -37,12 +37,10 @@ class SpeechRecognizer(keras.Model):
     With x the recording, y the transcript, E embeddings and s the decoder's state:
 
         h       = pyramid(log-mel(x))                        the annotations
-        s_i,c_i = AttentionCell(E y_{i-1}, s_{i-1}, h)       s_0 = 0
+        s_i,c_i = AttentionCell(E y_{i-1}, s_{i-1}, h)       s_0 = 0, a `ForgetfulGRUCell`
         p(y_i)  = softmax(V tanh(E y_{i-1} + U [s_i ; c_i]))
 
-    The decoder begins with zeros, so that it can begin before the recording has ended. In training
-    it may begin with a random state instead, which is to keep it from counting its tokens, and from
-    learning that a transcript ends after as many as those of training have.
+    The decoder begins with zeros, so that it can begin before the recording has ended.
 
     Args:
         vocabulary_size: Number of tokens.
@@ -52,7 +50,7 @@ class SpeechRecognizer(keras.Model):
         looks: What there is to set of that kind: see `_attention`.
         embedding_units: Width of E and of the deep output.
         units: Width of the decoder and of the score.
-        state_noise: How far from 0 numbers of s_0 are in training, at most.
+        forgetting: See `ForgetfulGRUCell`.
         dropout: Share of what layers of the encoder hand on, of E y, h and the deep output that is
             dropped in training.
 
@@ -73,7 +71,7 @@ class SpeechRecognizer(keras.Model):
         looks: Mapping[str, Any] | None = None,
         embedding_units: int = 64,
         units: int = 128,
-        state_noise: float = 0.0,
+        forgetting: float = 0.0,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -87,21 +85,19 @@ class SpeechRecognizer(keras.Model):
             "looks": dict(looks or {}),
             "embedding_units": embedding_units,
             "units": units,
-            "state_noise": state_noise,
+            "forgetting": forgetting,
             "dropout": dropout,
         }
         self.heard = features.Heard.of(heard)
         with precision.policy(self.dtype_policy):
             self.encoder = PyramidalEncoder(**encoder, dropout=dropout, name="encoder")
             self.embedding = layers.Embedding(vocabulary_size, embedding_units)
-            cell = AttentionCell(
-                layers.GRUCell(units), _attention(attention, units, **self.config["looks"])
-            )
+            looks = _attention(attention, units, **self.config["looks"])
+            cell = AttentionCell(ForgetfulGRUCell(units, forgetting), looks)
             self.decoder = AttentionDecoder(cell, name="decoder")
             self.deep_output = layers.Dense(embedding_units, name="deep_output")
             self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
             self.dropout = layers.Dropout(dropout)
-        self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, inputs_shape):
         units, width = self.config["units"], self.config["embedding_units"]
@@ -117,21 +113,9 @@ class SpeechRecognizer(keras.Model):
         annotations, lengths = self.encode(inputs["audio"], inputs["audio_lengths"], training)
         memory = self.remember(annotations, lengths, training)
         embedded = self.dropout(self.embedding(inputs["transcript"]), training=training)
-        state = self.decoder.initial_state(memory, self._first_state(memory, training))
+        state = self.decoder.initial_state(memory)
         decoded = self.decoder.run(embedded, memory, state, training=training)
         return self._logits(decoded.outputs, decoded.contexts, embedded, training)
-
-    def _first_state(self, memory, training):
-        largest = self.config["state_noise"]
-        if not training or largest == 0.0:
-            return None
-
-        def draw(shape):
-            return keras.random.uniform(
-                shape, -largest, largest, self.compute_dtype, self.seed_generator
-            )
-
-        return [replicas.rows(draw, (ops.shape(memory.values)[0], self.config["units"]))]
 
     def encode(self, audio, lengths, training=False):
         """Annotations (B, S, D), and how many each recording has, (B,)."""
@@ -153,8 +137,9 @@ class SpeechRecognizer(keras.Model):
         """One step of a search: ids (N,) to log-probabilities (N, V), the state, the weights."""
         embedded = self.embedding(ids)
         done = self.decoder.step(embedded, state, memory)
-        logits = self._logits(done.output, done.context, embedded) + self._never()
-        return ops.log_softmax(logits), done.state, done.weights
+        logits = self._logits(done.output, done.context, embedded)
+        bias = searching.bias_of_what_may_come(self.output_layer.units)
+        return ops.log_softmax(logits + bias), done.state, done.weights
 
     def transcribe(
         self,
@@ -173,28 +158,15 @@ class SpeechRecognizer(keras.Model):
         def step(ids, state):
             return self.step(ids, state, memory)
 
-        common = {
-            "start_id": text.START,
-            "end_id": text.END,
-            "pad_id": text.PAD,
-            "max_length": max_length,
-            "batch_size": ops.shape(annotations)[0],
-        }
-        if beam_width == 1:
-            return search.greedy_search(step, state, **common)
-        return search.beam_search(
+        return searching.best(
             step,
             state,
+            batch_size=ops.shape(annotations)[0],
+            max_length=max_length,
             beam_width=beam_width,
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
-            **common,
         )
-
-    def _never(self):
-        never = np.zeros(self.output_layer.units, np.float32)
-        never[[text.PAD, text.START, text.UNKNOWN]] = -np.inf
-        return never
 
     def _logits(self, outputs, contexts, embedded, training=False):
         seen = self.deep_output(ops.concatenate([outputs, contexts], axis=-1))
@@ -221,7 +193,7 @@ def build(config: SpeechConfig, facts: Facts) -> keras.Model:
         looks=_looks(config),
         embedding_units=config.embedding_units,
         units=config.units,
-        state_noise=config.state_noise,
+        forgetting=config.forgetting,
         dropout=config.dropout,
     )
     model(

@@ -36,13 +36,20 @@ class Training:
     left_out: int = 0  # as they are too long
 
 
+class Longer(NamedTuple):
+    """Strings that are longer than those of training: some to choose by, others to tell of."""
+
+    validation: Sequence[Recording]
+    test: Sequence[Recording]
+
+
 class Parts(NamedTuple):
     """A data set."""
 
     train: Training
     validation: Sequence[Recording]
     test: Sequence[Recording]
-    longer: Mapping[int, Sequence[Recording]] = {}  # strings, by how many times longer they are
+    longer: Mapping[int, Longer] = {}  # by how many times longer they are
 
 
 Stream = Callable[[], Iterator[Recording]]

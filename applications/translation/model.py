@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from applications.training import precision, schedules, text, updates
+from applications.training import precision, schedules, searching, text, updates
 from applications.training.crossentropy import SmoothedCrossentropy
 from applications.training.encoder import BidirectionalGRU
 from applications.translation.config import MONOTONIC, TranslationConfig
@@ -180,25 +180,17 @@ class Translator(keras.Model):
             logits = self._logits(done.output, done.context, embedded, bias)
             return ops.log_softmax(logits), done.state, done.weights
 
-        common = {
-            "start_id": text.START,
-            "end_id": text.END,
-            "pad_id": text.PAD,
-            "max_length": max_length,
-            "batch_size": ops.shape(source)[0],
-        }
-        if beam_width == 1:
-            return search.greedy_search(step, state, **common)
-        return search.beam_search(
+        return searching.best(
             step,
             state,
+            batch_size=ops.shape(source)[0],
+            max_length=max_length,
             beam_width=beam_width,
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
             coverage_penalty=coverage_penalty,
             early_stopping=early_stopping,
             value_mask=mask if self.has_attention else mask[:, :1],
-            **common,
         )
 
     @property

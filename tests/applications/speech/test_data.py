@@ -88,9 +88,11 @@ def test_held_out_parts_hold_every_string_in_order(tones):
 
 def test_longer_strings_are_tested_on_too(tones):
     longer = tones[0].examples.longer
-    assert list(longer) == [5, 10] and {len(part) for part in longer.values()} == {data.NUM_LONGER}
-    for factor, part in longer.items():
-        for recording in part:
+    assert list(longer) == [5, 10]
+    for factor, (validation, test) in longer.items():
+        assert len(validation) == len(test) == data.NUM_LONGER
+        assert {each.text for each in validation}.isdisjoint(each.text for each in test)
+        for recording in (*validation, *test):
             assert 3 * factor <= len(recording.text.split()) <= 8 * factor
             assert len(recording.spans) == len(recording.text.split())
 
