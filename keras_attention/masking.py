@@ -10,7 +10,7 @@ from keras import ops
 
 def padding_mask(lengths, max_length):
     """Marks the first `lengths[b]` of `max_length` positions: lengths (B,) -> (B, max_length)."""
-    return ops.arange(max_length)[None, :] < ops.cast(lengths, "int32")[:, None]
+    return ops.arange(max_length, dtype="int32")[None, :] < ops.cast(lengths, "int32")[:, None]
 
 
 def causal_mask(num_queries, num_values):

@@ -160,7 +160,7 @@ class MonotonicAttention(BaseAttention):
 
     def initial_state(self, memory):
         batch_size, num_values = ops.shape(memory.values)[:2]
-        first = ops.cast(ops.arange(num_values) == 0, self._precise_dtype())
+        first = ops.cast(ops.arange(num_values, dtype="int32") == 0, self._precise_dtype())
         return (ops.broadcast_to(first, (batch_size, num_values)),)
 
     def attend(self, query, memory, state=(), training=False):
@@ -226,17 +226,17 @@ class MonotonicAttention(BaseAttention):
         num_queries, num_values = ops.shape(mask)[1:]
         each = ops.reshape(query, (-1, 1, query.shape[-1]))  # (R, 1, Dq)
         real = ops.reshape(mask, (-1, num_values))
-        batch = ops.arange(ops.shape(each)[0]) // num_queries
+        batch = ops.arange(ops.shape(each)[0], dtype="int32") // num_queries
         place = self._walk(each, keys, real, batch, before)
         found = place < num_values
         stops = ops.one_hot(ops.where(found, place, -1), num_values, dtype=self._precise_dtype())
         if self.chunk_size is None:
-            far = ops.arange(num_values) <= ops.expand_dims(place, -1)
+            far = ops.arange(num_values, dtype="int32") <= ops.expand_dims(place, -1)
             seen = ops.logical_and(real, ops.logical_and(far, ops.expand_dims(found, -1)))
             scores = self.chunk_score.score(query, chunk_keys)
             weights = normalizers.softmax(scores, ops.reshape(seen, ops.shape(mask)))
             return stops, weights, ops.matmul(weights, memory.values)
-        near = ops.expand_dims(place, -1) - ops.arange(self.chunk_size)  # (R, w)
+        near = ops.expand_dims(place, -1) - ops.arange(self.chunk_size, dtype="int32")  # (R, w)
         inside = ops.logical_and(ops.expand_dims(found, -1), near >= 0)
         near = ops.clip(near, 0, num_values - 1)
         seen = ops.logical_and(inside, ops.take_along_axis(real, near, axis=-1))

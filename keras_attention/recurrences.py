@@ -38,7 +38,7 @@ def fading_sum(inputs, log_keep):
         x = x + ops.exp(a) * _shifted(x, distance, 0.0)
         a = a + _shifted(a, distance, 0.0)
     ends, log_kept = x[..., -1], a[..., -1]
-    place = ops.arange(ops.shape(ends)[-1])
+    place = ops.arange(ops.shape(ends)[-1], dtype="int32")
     later = place[:, None] > place  # (to j, from k)
     log_kept = ops.cumsum(ops.where(later, ops.expand_dims(log_kept, -1), 0.0), axis=-2)
     kept = ops.where(place[:, None] >= place, ops.exp(log_kept), 0.0)
@@ -66,7 +66,7 @@ def cumulative_logsumexp(inputs):
     for distance in _doubled():
         x = ops.logaddexp(x, _shifted(x, distance, LOWEST))
     ends = ops.expand_dims(x[..., -1], -2)
-    place = ops.arange(ops.shape(ends)[-1])
+    place = ops.arange(ops.shape(ends)[-1], dtype="int32")
     before = ops.where(place[:, None] > place, ends, LOWEST)
     return _sequence(ops.logaddexp(x, ops.logsumexp(before, axis=-1, keepdims=True)), inputs)
 

@@ -143,7 +143,7 @@ class MemoryNetwork(keras.Model):
     def _logits(self, query, embedding):
         """The words of the vocabulary, and not the times."""
         table = ops.cast(embedding.embeddings, query.dtype)[: self.num_words]
-        return ops.cast(ops.matmul(query, ops.transpose(table)), "float32")
+        return ops.cast(ops.matmul(query, ops.transpose(table)), precision.of_losses())
 
     def get_config(self):
         return {**super().get_config(), **self.config}

@@ -109,7 +109,9 @@ class Recognizer(keras.Model):
                 self.looking.sampler.trainable = attention == "learned"
                 self.seed_generator = keras.random.SeedGenerator()
             self.dropout = layers.Dropout(dropout)
-            self.classifier = layers.Dense(num_classes, dtype="float32", name="classifier")
+            self.classifier = layers.Dense(
+                num_classes, dtype=precision.of_losses(), name="classifier"
+            )
 
     def build(self, image_shape):
         self.image_shape = image_shape

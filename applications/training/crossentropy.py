@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from applications.training import precision
+
 
 @keras.saving.register_keras_serializable(package="keras_attention_applications")
 class SmoothedCrossentropy(keras.losses.Loss):
@@ -23,7 +25,9 @@ class SmoothedCrossentropy(keras.losses.Loss):
     """
 
     def __init__(self, smoothing: float = 0.0, name: str = "smoothed_crossentropy"):
-        super().__init__(name=name, reduction="mean_with_sample_weight", dtype="float32")
+        super().__init__(
+            name=name, reduction="mean_with_sample_weight", dtype=precision.of_losses()
+        )
         self.smoothing = smoothing
 
     def __call__(self, y_true, y_pred, sample_weight=None):

@@ -220,7 +220,7 @@ class Translator(keras.Model):
         deep += ops.cast(self.deep_output.bias, rows.dtype)
         deep = self.dropout(ops.maximum(*ops.split(deep, 2, axis=-1)), training=training)
         logits = _multiply(deep, ops.transpose(self.target_embedding.embeddings), dtype)
-        logits = ops.cast(logits, "float32") + bias
+        logits = ops.cast(logits, precision.of_losses()) + bias
         return ops.reshape(logits, (*ops.shape(features)[:-1], logits.shape[-1]))
 
     def get_config(self):

@@ -177,7 +177,7 @@ class TimeWords(keras.layers.Layer):
         """
         num_places = self.num_times + math.ceil(self.noise * self.num_times)
         chance = replicas.rows(
-            lambda shape: keras.random.uniform(shape, seed=self.seed_generator),
+            lambda shape: keras.random.uniform(shape, dtype="float32", seed=self.seed_generator),
             (ops.shape(count)[0], num_places + 1),
         )
         most = ops.ceil(self.noise * ops.cast(count, "float32"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_attention.score_function.choices import precise
 from keras_attention.score_function.estimator import Estimator, two_or_more, without_value
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -61,7 +62,7 @@ class MovingAverageBaseline(Estimator):
             self.add_weight(
                 shape=(),
                 initializer="zeros",
-                dtype="float32",
+                dtype=precise(),
                 trainable=False,
                 aggregation="mean",
                 name=name,
@@ -119,8 +120,8 @@ class LearnedBaseline(Estimator):
         hidden = [] if self.units is None else [self.units]
         self.networks = []
         for index, width in enumerate(widths):
-            layers = [keras.layers.Dense(u, "relu", dtype="float32") for u in hidden]
-            layers.append(keras.layers.Dense(1, dtype="float32", kernel_initializer="zeros"))
+            layers = [keras.layers.Dense(u, "relu", dtype=precise()) for u in hidden]
+            layers.append(keras.layers.Dense(1, dtype=precise(), kernel_initializer="zeros"))
             network = keras.Sequential(layers, name=f"network_{index}")
             network.build((None, None, width))
             self.networks.append(network)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention.score_function.choices import Choice
+from keras_attention.score_function.choices import Choice, precise
 
 
 class Costs(NamedTuple):
@@ -79,6 +79,7 @@ def _measure(loss, loss_weight, y, y_pred, sample_weight):
     factor = ops.divide_no_nan(ones(*arguments), ops.sum(weights))
     if loss_weight is not None:
         factor = factor * loss_weight
+    values, weights, factor = (ops.cast(each, precise()) for each in (values, weights, factor))
     values, weights = (_over_steps(each) for each in (values, weights))
     return Costs(values, weights, factor, whole=int(values.shape[1] == 1))
 

@@ -275,7 +275,7 @@ def _unroll(beam: _Beam, found: _Ended, is_ended, limits: Limits) -> Hypotheses:
         lambda time, *_: time > 0, back, (beam.time, found.slots, *tapes)
     )
     num_steps = found.lengths + ops.cast(is_ended, "int32")  # (B, n), the end token included
-    real = ops.arange(max_length) < num_steps[:, :, None]  # (B, n, T)
+    real = ops.arange(max_length, dtype="int32") < num_steps[:, :, None]  # (B, n, T)
     ids = ops.where(real, ops.transpose(read(ids), (1, 2, 0)), limits.pad_id)
     rows = ops.shape(found.slots)[0] * found.slots.shape[1]
     weights = pick(beam.weights, ops.reshape(read(path), (max_length, rows)))  # (T, B * n, Tv)

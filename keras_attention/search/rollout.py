@@ -141,7 +141,9 @@ def sample_search(
         raise ValueError(
             f"`seed` must be an integer or a `keras.random.SeedGenerator`. Received: seed={seed!r}."
         )
-    chance = keras.random.uniform((max_length, batch_size * num_hypotheses), seed=seed)
+    chance = keras.random.uniform(
+        (max_length, batch_size * num_hypotheses), dtype="float32", seed=seed
+    )
 
     def choose(time, log_probs):
         return draw(log_probs, ops.take(chance, time, axis=0))
@@ -220,7 +222,7 @@ def _grow(rows: _Rows, log_probs, state, weights, choose, limits: Limits) -> _Ro
 def _unroll(rows: _Rows, num_hypotheses: int, limits: Limits) -> Hypotheses:
     possible = rows.log_probs > NEVER  # (N,)
     pad = ops.cast(limits.pad_id, "int32")
-    taken = ops.arange(ops.shape(rows.tokens)[0]) < rows.time  # (T,)
+    taken = ops.arange(ops.shape(rows.tokens)[0], dtype="int32") < rows.time  # (T,)
     real = ops.logical_and(possible[:, None], taken)
     tokens = ops.where(real, ops.transpose(rows.tokens), pad)
     weights = ops.transpose(rows.weights, (1, 0, 2))

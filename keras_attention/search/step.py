@@ -118,7 +118,7 @@ def ban_end(log_probs, time, limits: Limits):
     """`log_probs` (N, V) in which no hypothesis ends before it has `min_length` tokens."""
     if limits.min_length == 0:
         return log_probs
-    is_end = ops.arange(log_probs.shape[-1]) == limits.end_id
+    is_end = ops.arange(log_probs.shape[-1], dtype="int32") == limits.end_id
     never = ops.cast(NEVER, log_probs.dtype)
     return ops.where(ops.logical_and(is_end, time < limits.min_length), never, log_probs)
 
