@@ -170,7 +170,7 @@ class HardAttention(BaseAttention):
         estimator = self._estimator() if training else None
         log_weights = ops.log(ops.maximum(weights, TINY))
         possible = weights > TINY
-        noise = self._gumbel(ops.shape(weights))
+        noise = ops.cast(self._gumbel(ops.shape(weights)), log_weights.dtype)
         perturbed = ops.where(possible, log_weights + noise, LOWEST)
         code = ops.reshape(before.code, ops.shape(weights)[:2])
         choose = score_function.choose if estimator is None else estimator.choose
