@@ -37,6 +37,9 @@ class TrainConfig:
     """Step size of the optimizer at its highest."""
     patience: int = 0
     """Stop after so many epochs without a better validation result; 0: never."""
+    average_epochs: int = 0
+    """Keep the mean of the weights after so many last epochs, and not those of the best epoch; 0:
+    keep the best."""
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
     """none: one device; mirrored: all GPUs of this machine; auto: mirrored from two GPUs on;
     multi_worker: all devices of the machines that TF_CONFIG names; tpu: all cores of a TPU."""
@@ -62,12 +65,23 @@ class TrainConfig:
             ("batch_size", 1),
             ("accumulate", 1),
             ("patience", 0),
+            ("average_epochs", 0),
             ("checkpoint_steps", 0),
         ):
             if getattr(self, name) < lowest:
                 raise UserError(
                     f"{flag(name)} must be at least {lowest}. Received: {getattr(self, name)}"
                 )
+        if self.average_epochs > self.epochs:
+            raise UserError(
+                f"--average-epochs must be at most --epochs, {self.epochs}. "
+                f"Received: {self.average_epochs}"
+            )
+        if self.average_epochs and self.patience:
+            raise UserError(
+                "--average-epochs needs to know which epochs are the last, and --patience decides "
+                f"that on the way. Received: {self.average_epochs} and {self.patience}"
+            )
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be from 0 to 2**32 - 1. Received: {self.seed}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):

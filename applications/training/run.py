@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from applications.training import (
+    averaging,
     checkpoint,
     checksums,
     config,
@@ -189,16 +190,11 @@ def _fit(
     placement: strategy.Placement,
     watching: list[keras.callbacks.Callback],
 ) -> float:
-    """Trains to the end and leaves the best weights in `model`; returns seconds spent before."""
+    """Trains to the end and leaves in `model` the weights to keep; returns seconds spent before."""
     folder = settings.run_dir
     extra = task.callbacks(placement.scaled(settings), datasets)
     monitor, mode = task.monitored(settings)
-    stopping = keras.callbacks.EarlyStopping(
-        monitor=monitor,
-        mode=mode,
-        patience=settings.patience or settings.epochs,  # Never reached: only keeps the best.
-        restore_best_weights=True,
-    )
+    stopping = averaging.keeper(settings, monitor, mode)
     lines = history.HistoryFile(folder / "history.csv", writes=placement.is_chief)
     keeper = checkpoint.Checkpoint(
         folder / "checkpoint",

@@ -27,8 +27,8 @@ def best(step: Callable, state, *, beam_width: int = 1, **of_beam: Any) -> searc
         of_beam: What else `search.beam_search` takes. A greedy search has use for `batch_size` and
             `max_length` alone, as there is nothing to rank.
     """
-    tokens = {"start_id": text.START, "end_id": text.END, "pad_id": text.PAD}
+    tokens: dict[str, Any] = {"start_id": text.START, "end_id": text.END, "pad_id": text.PAD}
     if beam_width == 1:
-        limits = {name: of_beam[name] for name in ("batch_size", "max_length")}
+        limits: dict[str, Any] = {name: of_beam[name] for name in ("batch_size", "max_length")}
         return search.greedy_search(step, state, **tokens, **limits)
     return search.beam_search(step, state, beam_width=beam_width, **tokens, **of_beam)

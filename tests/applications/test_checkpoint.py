@@ -61,9 +61,10 @@ def interrupt(patch, epoch, batch):
 
 
 AVERAGING = ["--average", "--patience", "3", "--learning-rate", "0.3"]
+LAST_EPOCHS = ["--average-epochs", "4"]
 
 
-@pytest.mark.parametrize("flags", [[], AVERAGING])
+@pytest.mark.parametrize("flags", [[], AVERAGING, LAST_EPOCHS])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(command, tmp_path, monkeypatch, flags):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert command("train", "tiny", "--epochs", 6, "--run-dir", whole, *flags)[0] == 0
@@ -267,8 +268,9 @@ def test_early_stopping_remembers_how_long_it_waited(command, tmp_path, monkeypa
     assert_same_run(whole, cut)
 
 
-def test_a_finished_run_is_only_evaluated_again(command, tmp_path):
-    wild = ("--epochs", 7, "--learning-rate", 0.9)
+@pytest.mark.parametrize("flags", [[], LAST_EPOCHS])
+def test_a_finished_run_is_only_evaluated_again(command, tmp_path, flags):
+    wild = ("--epochs", 7, "--learning-rate", 0.9, *flags)
     assert command("train", "tiny", "--run-dir", tmp_path / "r", *wild)[0] == 0
     model = keras.saving.load_model(tmp_path / "r" / "model.keras").get_weights()
     before = story(tmp_path / "r")

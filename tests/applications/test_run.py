@@ -80,6 +80,31 @@ def test_model_keras_holds_the_best_weights_not_the_last(tmp_path):
     np.testing.assert_array_equal(again(x), trained.model(x))
 
 
+def test_model_keras_may_hold_the_mean_of_the_last_epochs(tmp_path):
+    after = []
+
+    class Watched(TinyTask):
+        def callbacks(self, config, datasets):
+            def keep(epoch, logs):
+                after.append(model.get_weights())
+
+            watch = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+            return [watch]
+
+        def build(self, config, facts):
+            nonlocal model
+            model = super().build(config, facts)
+            return model
+
+    model = None
+    document = run.run(Watched(), at(tmp_path, epochs=5, average_epochs=3, learning_rate=0.1))
+    found = keras.saving.load_model(tmp_path / "model.keras")
+    for mean, *last in zip(found.get_weights(), *after[2:5], strict=True):
+        np.testing.assert_allclose(mean, np.mean(last, axis=0), atol=1e-6)
+    losses = [row["val_loss"] for row in rows(tmp_path)]  # Still told of each epoch alone.
+    assert len(losses) == 5 and document["metrics"]["mse"] not in losses
+
+
 def test_patience_stops_training_and_zero_never_does(tmp_path):
     run.run(TASK, at(tmp_path / "a", learning_rate=0.9, epochs=23, patience=2))
     losses = [row["val_loss"] for row in rows(tmp_path / "a")]
