@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,21 +18,57 @@ from applications.training.errors import UserError
 ROOT = Path(__file__).parents[2]
 
 
-def test_two_workers_of_ray_train_together(tmp_path):
+def test_two_workers_of_ray_train_together_and_begin_again_when_one_is_lost(tmp_path):
     pytest.importorskip("ray")
+    folder = tmp_path / "run"
     command = [sys.executable, "-m", "applications.cli", "train", "long_term_memory"]
-    command += ["--launcher", "ray", "--workers=2", "--epochs", "1", "--updates", "2"]
-    done = subprocess.run(
-        [*command, "--run-dir", str(tmp_path / "run")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    document = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert document["config"]["strategy"] == "multi_worker" and document["epochs"] == 1
+    command += ["--launcher", "ray", "--workers=2", "--epochs", "4", "--updates", "2"]
+    with (tmp_path / "out").open("w") as out:
+        training = subprocess.Popen(
+            [*command, "--run-dir", str(folder)],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+        )
+        wait_for(lambda: list(folder.glob("checkpoint/epoch_*.npz")) or training.poll() is not None)
+        lost = workers_below(training.pid)
+        for worker in lost[:1]:
+            os.kill(worker, signal.SIGKILL)
+        status = training.wait(timeout=300)
+    said = (tmp_path / "out").read_text()
+    assert status == 0 and len(lost) == 2, said[-3000:]
+    assert "a worker was lost; restart 1 of 3" in said
+    document = json.loads((folder / "metrics.json").read_text())
+    assert document["config"]["strategy"] == "multi_worker" and document["epochs"] == 4
+    epochs = [line.split(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
+    assert epochs == ["epoch", "1", "2", "3", "4"]
+
+
+def wait_for(holds, seconds=300):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def workers_below(process):
+    """The processes in which actors train, of the Ray that a process has started."""
+    parents, found = {}, []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if (path / "cmdline").read_bytes().startswith(b"ray::_Worker.train"):
+                found.append(int(path.name))
+        except OSError:  # It has ended since.
+            continue
+
+    def above(each):
+        while each:
+            yield each
+            each = parents.get(each, 0)
+
+    return [each for each in found if process in above(each)]
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch):
