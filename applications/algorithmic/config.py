@@ -93,11 +93,9 @@ class AlgorithmicConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = ("units", "heads", "slot_width", "stacks", "layers", "updates", "held_out")
-        for name, least in {**dict.fromkeys(sizes, 1), "max_size": 2, "slots": 3}.items():
-            self._at_least(name, least)
-        self._at_least("depth", 2)
-        self._at_least("stream", 2)
+        self._at_least(1, "units", "heads", "slot_width", "stacks", "layers", "updates", "held_out")
+        self._at_least(2, "max_size", "depth", "stream")
+        self._at_least(3, "slots")
         for model, names in OF_MODEL.items():
             changed = [name for name in names if self._is_set(name)]
             if self.model != model and changed:
@@ -111,15 +109,6 @@ class AlgorithmicConfig(TrainConfig):
             )
         if self.data_dir is not None:
             raise UserError("--data-dir: the sequences are made up, there is no data to read.")
-
-    def _at_least(self, name: str, least: int) -> None:
-        if getattr(self, name) < least:
-            raise UserError(
-                f"{flag(name)} must be at least {least}. Received: {getattr(self, name)}"
-            )
-
-    def _is_set(self, name: str) -> bool:
-        return getattr(self, name) != getattr(AlgorithmicConfig, name)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
-# What there is to set of hard attention alone, and its defaults.
-HARD_ONLY = {"baseline": "learned", "samples": 1, "semi_sampling": 0.5, "entropy_bonus": 0.0}
+# What there is to set of some kinds of attention alone.
+ONLY = dict.fromkeys(("baseline", "samples", "semi_sampling", "entropy_bonus"), ("hard",))
 
 
 @dataclass(frozen=True)
@@ -100,23 +100,11 @@ class CaptioningConfig(TrainConfig):
             raise UserError(
                 f"--baseline leave_one_out needs --samples 2 at least. Received: {self.samples}"
             )
-        for name, lowest in (("samples", 1), ("num_examples", 1), ("max_length", 1)):
-            self._require(name, getattr(self, name) >= lowest, f"at least {lowest}")
-        for name in ("doubly_stochastic", "entropy_bonus", "length_penalty"):
-            self._require(name, getattr(self, name) >= 0.0, "at least 0")
+        self._at_least(1, "samples", "num_examples", "max_length")
+        self._at_least(0, "doubly_stochastic", "entropy_bonus", "length_penalty")
         self._require("withhold_mean", 0.0 <= self.withhold_mean <= 1.0, "in [0, 1]")
-        for name in ("dropout", "distortion", "semi_sampling", "label_smoothing", "average"):
-            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
-        for name, value in HARD_ONLY.items():
-            if self.attention != "hard" and getattr(self, name) != value:
-                raise UserError(
-                    f"{flag(name)} needs --attention hard, not {self.attention}. "
-                    f"Received: {getattr(self, name)}"
-                )
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
+        self._shares("dropout", "distortion", "semi_sampling", "label_smoothing", "average")
+        self._only("attention", ONLY)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -42,12 +42,8 @@ class LongTermMemoryConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lowest = {"length": SHORTEST, "units": 1, "updates": 1, "held_out": 1}
-        for name, least in lowest.items():
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"{flag(name)} must be at least {least}. Received: {getattr(self, name)}"
-                )
+        self._at_least(SHORTEST, "length")
+        self._at_least(1, "units", "updates", "held_out")
         if self.max_length and self.max_length < self.length:
             raise UserError(
                 f"--max-length must be 0 or at least --length {self.length}. "

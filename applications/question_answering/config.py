@@ -61,11 +61,9 @@ class QuestionAnsweringConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_questions", "memory_size", "num_hops", "units", "halve_every"):
-            self._at_least(name, 1)
-        self._at_least("restarts", 1)
-        if not 0.0 <= self.noise <= 1.0:
-            raise UserError(f"--noise must be in [0, 1]. Received: {self.noise}")
+        self._at_least(1, "num_questions", "memory_size", "num_hops", "units", "halve_every")
+        self._at_least(1, "restarts")
+        self._require("noise", 0.0 <= self.noise <= 1.0, "in [0, 1]")
         if self.patience:
             raise UserError(
                 "--patience is not for question_answering, whose trainings are as long as "
@@ -73,11 +71,6 @@ class QuestionAnsweringConfig(TrainConfig):
             )
         self._check_data()
         self._check_schedule()
-
-    def _at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value < least:
-            raise UserError(f"{flag(name)} must be at least {least}. Received: {value}")
 
     def _check_data(self) -> None:
         known = BABI_TASKS if self.data == "babi" else STORY_TASKS
@@ -97,15 +90,21 @@ class QuestionAnsweringConfig(TrainConfig):
                 f"--data-dir is for --data babi; stories need none. Received: {self.data_dir}"
             )
         for name, data in (("variant", "babi"), ("num_questions", "stories")):
-            value = getattr(self, name)
-            if self.data != data and value != getattr(QuestionAnsweringConfig, name):
-                raise UserError(f"{flag(name)} is for --data {data}. Received: {value}")
+            if self.data != data and self._is_set(name):
+                raise UserError(
+                    f"{flag(name)} is for --data {data}. Received: {getattr(self, name)}"
+                )
 
     def _check_schedule(self) -> None:
         if self.epochs % self.restarts:
             raise UserError(
                 "--epochs are of all --restarts together, and must be a multiple of their number, "
                 f"{self.restarts}. Received: --epochs {self.epochs}"
+            )
+        if self.average_epochs and self.restarts > 1:
+            raise UserError(
+                "--average-epochs is for one training, and there are --restarts. "
+                f"Received: {self.average_epochs} and {self.restarts}"
             )
         if self.linear_start is None:
             if self.attention != "softmax":

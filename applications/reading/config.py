@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -58,22 +58,17 @@ class ReadingConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lowest = {"num_questions": 0, "num_held_out": 0, "max_entities": 2, "vocabulary_size": 1}
-        lowest |= dict.fromkeys(("num_sentences", "max_length", "embedding_units", "units"), 1)
-        for name, least in lowest.items():
-            self._require(name, getattr(self, name) >= least, f"at least {least}")
-        for name in ("dropout", "average"):
-            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
+        self._at_least(0, "num_questions", "num_held_out")
+        self._at_least(1, "vocabulary_size", "num_sentences", "max_length")
+        self._at_least(1, "embedding_units", "units")
+        self._at_least(2, "max_entities")
+        self._shares("dropout", "average")
         self._check_data()
         if self.model == "bilinear" and self.attention == "uniform":
             raise UserError(
                 "--attention uniform needs --model attentive: a bilinear reader sees its query "
                 "through the attention alone."
             )
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
 
     def _check_data(self) -> None:
         if self.data not in ("generated", "cbt") and not self.data.startswith("tfds:"):

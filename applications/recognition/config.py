@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -60,30 +60,13 @@ class RecognitionConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = ("num_objects", "num_glimpses", "glimpse_size", "scales", "hidden_units", "units")
-        lowest = {
-            **dict.fromkeys(sizes, 1),
-            "canvas": 0,
-            "clutter": 0,
-            "shift": 0,
-            "monte_carlo": 1,
-        }
-        for name, least in lowest.items():
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"{flag(name)} must be at least {least}. Received: {getattr(self, name)}"
-                )
+        self._at_least(1, "num_objects", "num_glimpses", "glimpse_size", "scales")
+        self._at_least(1, "hidden_units", "units", "monte_carlo")
+        self._at_least(0, "canvas", "clutter", "shift")
         for name in ("location_std", "last_location_std"):
-            if getattr(self, name) <= 0.0:
-                raise UserError(f"{flag(name)} must be positive. Received: {getattr(self, name)}")
-        for name in ("dropout", "average", "distortion"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise UserError(f"{flag(name)} must be in [0, 1). Received: {getattr(self, name)}")
-        if self.attention != "learned" and self.baseline != "learned":
-            raise UserError(
-                f"--baseline needs --attention learned, not {self.attention}. "
-                f"Received: {self.baseline}"
-            )
+            self._require(name, getattr(self, name) > 0.0, "positive")
+        self._shares("dropout", "average", "distortion")
+        self._only("attention", {"baseline": ("learned",)})
         if self.data == "mnist" and self.data_dir is None:
             raise UserError("--data mnist needs --data-dir, the folder of its four files.")
         if self.data not in ("digits", "mnist") and not self.data.startswith("tfds:"):

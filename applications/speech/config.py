@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -126,31 +126,21 @@ class SpeechConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_data()
-        for name in (
-            *("num_examples", "shortest", "num_mels", "stacked_frames", "encoder_layers"),
-            *("filters", "kernel_size", "chunk", "embedding_units", "units", "beam_width"),
-        ):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("longest", self.longest >= self.shortest, f"at least {self.shortest}")
+        self._at_least(1, "num_examples", "shortest", "num_mels", "stacked_frames")
+        self._at_least(1, "encoder_layers", "filters", "kernel_size", "chunk")
+        self._at_least(1, "embedding_units", "units", "beam_width")
+        self._at_least(self.shortest, "longest")
         self._require("longer", all(each >= 2 for each in self.longer), "whole numbers above 1")
-        self._require("sample_rate", self.sample_rate >= 4000, "at least 4000")
+        self._at_least(4000, "sample_rate")
         self._require("max_seconds", self.max_seconds > 0.0, "positive")
-        self._require("vocabulary_size", self.vocabulary_size >= 5, "at least 5")
+        self._at_least(5, "vocabulary_size")
         self._require("kernel_size", self.kernel_size % 2 == 1, "odd")
         between = 0 <= self.reductions <= self.encoder_layers
         self._require("reductions", between, f"from 0 to --encoder-layers, {self.encoder_layers}")
-        for name in ("window", "noise", "gap", "length_penalty"):
-            self._require(name, getattr(self, name) >= 0.0, "at least 0")
+        self._at_least(0, "window", "noise", "gap", "length_penalty")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
-        for name in ("forgetting", "dropout", "label_smoothing", "average"):
-            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
-        defaults = {field.name: field.default for field in fields(self)}
-        for name, kinds in ONLY.items():
-            if self.attention not in kinds and getattr(self, name) != defaults[name]:
-                raise UserError(
-                    f"{flag(name)} needs --attention {' or '.join(kinds)}, not {self.attention}. "
-                    f"Received: {getattr(self, name)}"
-                )
+        self._shares("forgetting", "dropout", "label_smoothing", "average")
+        self._only("attention", ONLY)
 
     def _check_data(self) -> None:
         if self.data not in (*MADE, "files") and not self.data.startswith("tfds:"):
@@ -168,10 +158,6 @@ class SpeechConfig(TrainConfig):
             )
         if self.data != "files" and any(given):
             raise UserError(f"--train-files and its like need --data files, not {self.data}.")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -60,34 +61,45 @@ class TrainConfig:
     """Also trace a few of the first steps into the run folder, for TensorBoard's profiler."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (
-            ("epochs", 1),
-            ("batch_size", 1),
-            ("accumulate", 1),
-            ("patience", 0),
-            ("average_epochs", 0),
-            ("checkpoint_steps", 0),
-        ):
-            if getattr(self, name) < lowest:
-                raise UserError(
-                    f"{flag(name)} must be at least {lowest}. Received: {getattr(self, name)}"
-                )
-        if self.average_epochs > self.epochs:
-            raise UserError(
-                f"--average-epochs must be at most --epochs, {self.epochs}. "
-                f"Received: {self.average_epochs}"
-            )
+        self._at_least(1, "epochs", "batch_size", "accumulate")
+        self._at_least(0, "patience", "average_epochs", "checkpoint_steps")
+        most = self.average_epochs <= self.epochs
+        self._require("average_epochs", most, f"at most --epochs, {self.epochs}")
         if self.average_epochs and self.patience:
             raise UserError(
                 "--average-epochs needs to know which epochs are the last, and --patience decides "
                 f"that on the way. Received: {self.average_epochs} and {self.patience}"
             )
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must be from 0 to 2**32 - 1. Received: {self.seed}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(
-                f"--learning-rate must be positive and finite. Received: {self.learning_rate}"
-            )
+        self._require("seed", 0 <= self.seed < 2**32, "from 0 to 2**32 - 1")
+        positive = self.learning_rate > 0 and math.isfinite(self.learning_rate)
+        self._require("learning_rate", positive, "positive and finite")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        """Refuses the field `name` unless `holds`, which is that it is `what`."""
+        if not holds:
+            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
+
+    def _at_least(self, least: float, *names: str) -> None:
+        for name in names:
+            self._require(name, getattr(self, name) >= least, f"at least {least}")
+
+    def _shares(self, *names: str) -> None:
+        """Refuses what is no share of something that leaves a rest."""
+        for name in names:
+            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
+
+    def _is_set(self, name: str) -> bool:
+        return getattr(self, name) != getattr(type(self), name)
+
+    def _only(self, chooser: str, only: Mapping[str, Sequence[str]]) -> None:
+        """Refuses fields that are set though `chooser` is none of what they are for."""
+        chosen = getattr(self, chooser)
+        for name, kinds in only.items():
+            if chosen not in kinds and self._is_set(name):
+                raise UserError(
+                    f"{flag(name)} needs {flag(chooser)} {' or '.join(kinds)}, not {chosen}. "
+                    f"Received: {getattr(self, name)}"
+                )
 
 
 def flag(field: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -101,17 +101,10 @@ class TranslationConfig(TrainConfig):
         for name, kind in zip(("tokens", "target_tokens"), self.sides, strict=True):
             if self.subword_dropout and kind != "subwords":
                 raise UserError(f"--subword-dropout needs {flag(name)} subwords, not {kind}.")
-        for name in ("dropout", "subword_dropout", "label_smoothing", "average"):
-            self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
-        self._require("chunk", self.chunk >= 1, "at least 1")
+        self._shares("dropout", "subword_dropout", "label_smoothing", "average")
+        self._at_least(1, "chunk")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
-        defaults = {field.name: field.default for field in fields(self)}
-        for name, kinds in ONLY.items():
-            if self.attention not in kinds and getattr(self, name) != defaults[name]:
-                raise UserError(
-                    f"{flag(name)} needs --attention {' or '.join(kinds)}, not {self.attention}. "
-                    f"Received: {getattr(self, name)}"
-                )
+        self._only("attention", ONLY)
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -155,10 +148,6 @@ class TranslationConfig(TrainConfig):
                 "--tokens-per-batch must be 0 or hold a sentence of --max-length and its end, "
                 f"{self.max_length + 1} tokens. Received: {self.tokens_per_batch}"
             )
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"{flag(name)} must be {what}. Received: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
