@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from applications.training.config import TrainConfig
 
@@ -58,4 +59,9 @@ class LastEpochs(keras.callbacks.EarlyStopping):
         self.count += 1
         weights = self.model.get_weights()
         pairs = zip(self.best_weights or weights, weights, strict=True)
-        self.best_weights = [mean + (weight - mean) / self.count for mean, weight in pairs]
+        self.best_weights = [_with(mean, weight, self.count) for mean, weight in pairs]
+
+
+def _with(mean: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
+    """The mean of `count` weights, of which `weight` is the last; of switches, the last."""
+    return weight if weight.dtype.kind in "biu" else mean + (weight - mean) / count
