@@ -12,6 +12,7 @@ class SpeechTask(Task[SpeechConfig]):
     """Recordings to transcripts, with where each token was heard."""
 
     name = "speech"
+    packages = ("jiwer",)
     presets = PRESETS
     sources = SOURCES
     not_portable = "tf2onnx does not convert the loop of its search, and LiteRT has none like it."

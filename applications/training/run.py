@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -62,7 +63,9 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
     """
     started = time.monotonic()
     provenance.commit()  # of the code that trains, not of what is there when it has
-    _require_tensorboard(settings)
+    _require(("matplotlib", *task.packages), "Training", "applications")
+    if settings.tensorboard:
+        _require(("tensorboard",), "--tensorboard", "tensorboard")
     begun = resume == "yes" or (resume == "auto" and (settings.run_dir / "config.json").exists())
     if begun:
         settings = run_folder.saved_settings(task, settings)
@@ -263,12 +266,14 @@ def _build(
     return model
 
 
-def _require_tensorboard(settings: TrainConfig) -> None:
-    if settings.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise UserError(
-            "--tensorboard needs the package tensorboard. Install it with: "
-            f'pip install "{provenance.DISTRIBUTION}[tensorboard]"'
-        )
+def _require(packages: Sequence[str], what: str, extra: str) -> None:
+    """Refuses to begin what would fail at its end."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"{what} needs the package {name}. Install it with: "
+                f'pip install "{provenance.DISTRIBUTION}[{extra}]"'
+            )
 
 
 def _tensorboard(folder: Path) -> keras.callbacks.Callback:

@@ -78,6 +78,8 @@ class Task(ABC, Generic[C]):
     """The entry of the training log by which the best weights are chosen."""
     monitor_mode: ClassVar[Literal["min", "max"]] = "min"
     """Whether a lower or a higher `monitor` is better."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What evaluation imports beside what every training does, of the extra `applications`."""
     pipeline_tag: ClassVar[str | None] = None
     """What Hugging Face calls such a task."""
     sources: Mapping[str, Source] = {}

@@ -16,6 +16,7 @@ class TranslationTask(Task[TranslationConfig]):
     """Sentences to sentences, with the alignment that the decoder found."""
 
     name = "translation"
+    packages = ("sacrebleu", "jiwer")
     presets = PRESETS
     sources = SOURCES
     not_portable = "tf2onnx does not convert the loop of its search, and LiteRT has none like it."

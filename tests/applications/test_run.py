@@ -154,9 +154,21 @@ def test_a_loss_that_is_no_number_is_told_and_spoils_no_checkpoint(tmp_path, mon
     assert np.isfinite(run.run(TASK, at(tmp_path), resume="yes")["metrics"]["mse"])
 
 
-def test_tensorboard_is_missed_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="--tensorboard needs the package tensorboard. Install it"):
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("tensorboard", r'--tensorboard needs the package tensorboard\. .*\[tensorboard\]"$'),
+        ("matplotlib", r'Training needs the package matplotlib\. .*\[applications\]"$'),
+        ("jiwer", r'Training needs the package jiwer\. .*\[applications\]"$'),
+    ],
+)
+def test_what_the_end_needs_is_missed_before_training(tmp_path, monkeypatch, missing, message):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
+    monkeypatch.setattr(TinyTask, "packages", ("jiwer",))
+    with pytest.raises(UserError, match=message):
         run.run(TASK, at(tmp_path / "r", tensorboard=True))
     assert not (tmp_path / "r").exists()
 
