@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
 from keras_attention import cells, loop, masking
@@ -24,32 +25,39 @@ class BidirectionalGRU(layers.Layer):
 
     `keras.layers.Bidirectional` multiplies inputs and states inside a loop a direction. Here the
     inputs go through their kernels in one product before it, and one loop serves both directions:
-    half the time on a CPU. Nothing in it depends on cuDNN, so any server runs it.
+    half the time on a CPU. Nothing in it depends on cuDNN, so any server runs it. Training on a GPU
+    does call Keras' layers, and so cuDNN.
 
     Args:
         units: Width U of each direction.
 
     Call arguments:
         inputs: Tensor of shape (B, T, D).
-        mask: Boolean tensor of shape (B, T), `True` = real, with padding at the end.
+        mask: Boolean tensor of shape (B, T), `True` = real, with padding at the end, and
+            something real in each row.
+        training: Whether this is training.
 
     Returns:
-        `Encoded`: annotations (B, T, 2 U) and the last state (B, U) of each direction.
+        `Encoded`: annotations (B, T, 2 U), of which those of padding mean nothing, and the last
+        state (B, U) of each direction.
     """
 
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.forward = layers.GRUCell(units, name="forward", dtype=self.dtype_policy)
-        self.backward = layers.GRUCell(units, name="backward", dtype=self.dtype_policy)
+        both = {"return_sequences": True, "return_state": True, "dtype": self.dtype_policy}
+        self.forward = layers.GRU(units, name="forward", **both)
+        self.backward = layers.GRU(units, go_backwards=True, name="backward", **both)
         self.supports_masking = True
 
     def build(self, inputs_shape):
         self.forward.build(inputs_shape)
         self.backward.build(inputs_shape)
 
-    def call(self, inputs, mask):
-        both = (self.forward, self.backward)
+    def call(self, inputs, mask, training=False):
+        if training and on_gpu():
+            return self._by_keras(inputs, mask)
+        both = (self.forward.cell, self.backward.cell)
         weights = [cells.split(cell, inputs.shape[-1]) for cell in both]
         turned = ops.swapaxes(inputs, 0, 1)  # (T, B, D)
         steps = [ops.matmul(turned, each.known_kernel) + each.bias for each in weights]
@@ -73,8 +81,19 @@ class BidirectionalGRU(layers.Layer):
         annotations = ops.concatenate([ahead, ops.flip(behind, axis=0)], axis=-1)
         return Encoded(ops.swapaxes(annotations, 0, 1), forward, backward)
 
+    def _by_keras(self, inputs, mask):
+        ahead, forward = self.forward(inputs, mask=mask)
+        behind, backward = self.backward(inputs, mask=mask)
+        annotations = ops.concatenate([ahead, ops.flip(behind, axis=1)], axis=-1)
+        return Encoded(annotations, forward, backward)
+
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else (mask, None, None)  # of the annotations only
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU here."""
+    return bool(tf.config.list_logical_devices("GPU"))

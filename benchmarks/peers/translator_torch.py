@@ -206,7 +206,7 @@ def transplant(ours, dropout: float = 0.0) -> Translator:
         dropout,
     )
     score, cell = ours.decoder.cell.attention.score, ours.decoder.cell.cell
-    forward, backward = ours.encoder.forward, ours.encoder.backward
+    forward, backward = ours.encoder.forward.cell, ours.encoder.backward.cell
     weights = {
         "source_embedding.weight": ours.source_embedding.embeddings,
         "target_embedding.weight": ours.target_embedding.embeddings,

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
+from applications.training import encoder as encoders
 from applications.training.encoder import BidirectionalGRU
 
 B, T, D, UNITS = 3, 7, 5, 11
@@ -38,6 +40,31 @@ def test_it_gives_the_numbers_of_keras(encoder, inputs):
     )
     np.testing.assert_allclose(found.forward, forward, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.backward, backward, rtol=1e-4, atol=1e-5)
+
+
+def test_on_a_gpu_training_goes_by_keras_own_layers_and_inference_does_not(
+    encoder, inputs, monkeypatch
+):
+    """Which are cuDNN's there, and on this CPU a loop of Keras'."""
+
+    def found(training):
+        with tf.GradientTape() as tape:
+            encoded = encoder(inputs, mask=MASK, training=training)
+            real = tf.boolean_mask(encoded.annotations, MASK)
+            loss = sum(tf.reduce_sum(tf.sin(each)) for each in (real, *encoded[1:]))
+        return (real, *encoded[1:]), tape.gradient(loss, encoder.trainable_weights)
+
+    ours = found(training=True)
+    calls = []
+    by_keras = encoder._by_keras
+    monkeypatch.setattr(encoder, "_by_keras", lambda *given: calls.append(1) or by_keras(*given))
+    monkeypatch.setattr(encoders, "on_gpu", lambda: True)
+    theirs = found(training=True)
+    assert calls == [1]
+    for one, other in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    found(training=False)
+    assert calls == [1]
 
 
 def test_padding_changes_nothing(encoder, inputs):

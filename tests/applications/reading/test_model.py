@@ -56,7 +56,7 @@ def gru(cell, inputs):
 
 
 def both_ways(encoder, inputs):
-    return gru(encoder.forward, inputs), gru(encoder.backward, inputs[::-1])[::-1]
+    return gru(encoder.forward.cell, inputs), gru(encoder.backward.cell, inputs[::-1])[::-1]
 
 
 def oracle(made, kind, attention, passage, query):
