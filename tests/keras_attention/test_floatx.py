@@ -11,11 +11,15 @@ from keras_attention import masking, score_function, search
 
 @pytest.fixture(autouse=True)
 def float64():
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy(
+        "float64"
+    )  # Keras reads floatx once, and an earlier test may have.
     keras.utils.set_random_seed(1)
     yield
-    keras.config.set_floatx(before)
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
 
 
 def numbers(*shape):
