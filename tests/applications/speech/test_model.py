@@ -116,11 +116,7 @@ def test_what_needs_the_whole_recording_does_not_listen():
         Listener(model.build(config("location"), FACTS), FACTS)
 
 
-def test_the_first_state_is_random_in_training_only():
+def test_the_decoder_forgets_in_training_only():
     recognizer, (inputs, *_) = model.build(config("location"), FACTS), batch()
     np.testing.assert_array_equal(recognizer(inputs), recognizer(inputs))
-    memory = recognizer.remember(*recognizer.encode(inputs["audio"], inputs["audio_lengths"]))
-    assert recognizer._first_state(memory, training=False) is None
-    (state,) = recognizer._first_state(memory, training=True)
-    assert state.shape == (2, 6) and 0.0 < np.abs(state).max() <= 0.5
-    assert np.abs(state[0] - state[1]).min() > 0.0
+    assert recognizer.decoder.cell.cell.forgetting == config("location").forgetting > 0.0
