@@ -13,9 +13,8 @@ from keras_attention import masking, score_function, search
 def float64():
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy(
-        "float64"
-    )  # Keras reads floatx once, and an earlier test may have.
+    # Keras reads floatx once, and an earlier test may have had it do so.
+    keras.config.set_dtype_policy("float64")
     keras.utils.set_random_seed(1)
     yield
     keras.config.set_floatx(before[0])
