@@ -25,11 +25,10 @@ from __future__ import annotations
 
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_attention import compile, loop
+from keras_attention import compile, loop, precision
 
 _SMALL = 2**14  # so many elements a sequence are no matter: 64 KiB in float32
 _BLOCK = 2**20  # elements: 4 MiB in float32, about what the caches of two cores hold
@@ -80,7 +79,7 @@ def additive_scores(queries, keys, v, training=False):
         # Else TensorFlow would keep what the gradient of these operations needs, beside ours.
         return scores(*(ops.stop_gradient(each) for each in (queries, keys, v))), gradient
 
-    dtype = keras.backend.result_type(queries.dtype, "float32")
+    dtype = precision.float32_or_wider(queries.dtype)
     precise = score(*(ops.cast(ops.convert_to_tensor(each), dtype) for each in (queries, keys, v)))
     # Lengths known while tracing are known of the result too, whatever was padded and cut between.
     shape = (*ops.shape(queries)[:2], ops.shape(keys)[1])

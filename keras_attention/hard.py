@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import losses, normalizers, replicas, score_function
+from keras_attention import losses, normalizers, precision, replicas, score_function
 from keras_attention.attention import Attended, BaseAttention
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -218,7 +218,7 @@ class HardAttention(BaseAttention):
         return -ops.log(ops.maximum(-ops.log1p(-uniform), TINY))
 
     def _precise_dtype(self):
-        return keras.backend.result_type(self.compute_dtype, "float32")
+        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         config = super().get_config()

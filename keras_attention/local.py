@@ -10,7 +10,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_attention import masking, normalizers
+from keras_attention import masking, normalizers, precision
 from keras_attention.attention import Attended, BaseAttention
 from keras_attention.scores.base import multiply
 
@@ -191,7 +191,7 @@ class LocalAttention(BaseAttention):
 
     def _precise_dtype(self):
         """What positions are counted in: half precision has no 2049."""
-        return keras.backend.result_type(self.compute_dtype, "float32")
+        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_attention import normalizers, recurrences, replicas
+from keras_attention import normalizers, precision, recurrences, replicas
 from keras_attention.attention import Attended, AttentionMemory, BaseAttention
 from keras_attention.scores import Score
 
@@ -286,7 +286,7 @@ class MonotonicAttention(BaseAttention):
         return ops.cast(scores, dtype) + ops.cast(self.bias, dtype)
 
     def _precise_dtype(self):
-        return keras.backend.result_type(self.compute_dtype, "float32")
+        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         config = super().get_config()

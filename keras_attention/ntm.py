@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_attention import addressing
+from keras_attention import addressing, precision
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -231,7 +231,7 @@ class NTMCell(keras.layers.Layer):
         return addressing.sharpen(addressing.shift(gated, shifts), 1.0 + power)
 
     def _dtype_of_weights(self):
-        return keras.backend.result_type(self.compute_dtype, "float32")
+        return precision.float32_or_wider(self.compute_dtype)
 
     def _precise(self, state, *shape):
         return ops.cast(ops.reshape(state, (-1, *shape)), self._dtype_of_weights())

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from applications.algorithmic.config import VECTORS, AlgorithmicConfig
 from applications.algorithmic.data import Facts
-from applications.training import updates
+from applications.training import precision, updates
 from keras_attention import NTMCell, StackCell, compile, loop
 
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
@@ -59,7 +59,7 @@ class Machine(keras.Model):
         super().__init__(**kwargs)
         self.cell = cell
         self.num_inputs, self.num_outputs, self.symbols = num_inputs, num_outputs, symbols
-        self.told = layers.Dense(num_outputs, dtype="float32", name="told")
+        self.told = layers.Dense(num_outputs, dtype=precision.of_losses(), name="told")
 
     def build(self, sequence_shape):
         if not self.cell.built:

@@ -163,7 +163,9 @@ class Captioner(keras.Model):
             )
             self.decoder = AttentionDecoder(cell, name="decoder")
             self.deep_output = layers.Dense(embedding_units, name="deep_output")
-            self.output_layer = layers.Dense(vocabulary_size, dtype="float32", name="output")
+            self.output_layer = layers.Dense(
+                vocabulary_size, dtype=precision.of_losses(), name="output"
+            )
             self.dropout = layers.Dropout(dropout)
         self.seed_generator = keras.random.SeedGenerator()
 

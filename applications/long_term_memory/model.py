@@ -84,7 +84,7 @@ class LongTermMemory(keras.Model):
                 num_answers or 1,
                 None if num_answers else rectify,
                 kernel_initializer=_normal(),
-                dtype="float32",
+                dtype=precision.of_losses(),
                 name="answer",
             )
 

@@ -103,7 +103,7 @@ class Reader(keras.Model):
             if model == "attentive":
                 self.joint = layers.Dense(2 * units, "tanh", use_bias=False, name="joint")
             self.answers = layers.Dense(
-                num_entities, use_bias=False, dtype="float32", name="answers"
+                num_entities, use_bias=False, dtype=precision.of_losses(), name="answers"
             )
 
     def build(self, inputs_shape):

@@ -8,6 +8,10 @@ from typing import Any
 
 import keras
 
+from keras_attention.precision import of_losses
+
+__all__ = ["of_losses", "policy"]
+
 
 @contextlib.contextmanager
 def policy(kind: Any) -> Iterator[None]:
@@ -22,9 +26,3 @@ def policy(kind: Any) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def of_losses() -> str:
-    """The dtype of logits and losses: float32, whatever else is in 16 bits, and float64 where Keras
-    is set to it."""
-    return keras.backend.result_type(keras.config.floatx(), "float32")

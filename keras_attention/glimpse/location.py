@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import replicas, score_function
+from keras_attention import precision, replicas, score_function
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -114,7 +114,7 @@ class LocationSampler(keras.layers.Layer):
         if training:
             self._check_estimator()
             features = ops.stop_gradient(features)
-        precise = keras.backend.result_type(self.compute_dtype, "float32")
+        precise = precision.float32_or_wider(self.compute_dtype)
         mean = ops.cast(self.mean(features), precise)
         if not training and self.inference == "mean":
             return Drawn(ops.cast(mean, self.compute_dtype), ops.zeros_like(mean[..., 0]))

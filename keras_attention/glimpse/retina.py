@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_attention import precision
+
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
 
@@ -83,7 +85,7 @@ class Retina(keras.layers.Layer):
 
         Half precision would shift patches by parts of a pixel.
         """
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        dtype = precision.float32_or_wider(self.compute_dtype)
         across = 2.0 ** np.arange(self.scales)[:, None, None]  # (scales, 1, 1)
         steps = np.arange(self.size)[:, None] - (self.size - 1) / 2  # (size, 1)
         offsets = ops.convert_to_tensor(across * steps, dtype)  # (scales, size, 1)

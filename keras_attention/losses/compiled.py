@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_attention import precision
 from keras_attention.losses.functions import (
     coverage,
     doubly_stochastic,
@@ -23,8 +24,7 @@ class AttentionLoss(keras.losses.Loss):
     """
 
     def __init__(self, name, reduction):
-        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name=name, reduction=reduction, dtype=precision.of_losses())
 
 
 @register

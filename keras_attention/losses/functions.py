@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import keras
 from keras import ops
+
+from keras_attention import precision
 
 SMALLEST = 1e-7  # is added to a weight before its logarithm is taken
 
@@ -144,7 +145,7 @@ def _check(weights, mask):
             "`weights` must have shape (batch, steps, values). "
             f"Received: weights.shape={tuple(weights.shape)}."
         )
-    weights = ops.cast(weights, keras.backend.result_type(weights.dtype, "float32"))
+    weights = ops.cast(weights, precision.float32_or_wider(weights.dtype))
     pairs = ops.ones((1, 1, 1), "bool") if mask is None else over_pairs(mask)
     if _differ(pairs.shape, weights.shape, broadcast=True):
         raise ValueError(

@@ -8,6 +8,7 @@ import numbers
 import keras
 from keras import ops
 
+from keras_attention import precision
 from keras_attention.normalizers.layer import Normalizer
 from keras_attention.normalizers.precision import at_least_float32, below_zero, finish
 
@@ -95,7 +96,7 @@ class AlphaEntmax(Normalizer):
         self.raw_alpha = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(rate + math.log(-math.expm1(-rate))),
-            dtype=keras.backend.result_type(self.variable_dtype, "float32"),
+            dtype=precision.float32_or_wider(self.variable_dtype),
             autocast=False,
             name="raw_alpha",
         )

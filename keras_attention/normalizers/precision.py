@@ -1,11 +1,12 @@
 """What normalisers have in common: precision, masks, and rows that begin at 0."""
 
-import keras
 from keras import ops
+
+from keras_attention import precision
 
 
 def at_least_float32(scores):
-    return ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+    return ops.cast(scores, precision.float32_or_wider(scores.dtype))
 
 
 def lowest(dtype):

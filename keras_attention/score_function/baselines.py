@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_attention.score_function.choices import precise
+from keras_attention import precision
 from keras_attention.score_function.estimator import Estimator, two_or_more, without_value
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -62,7 +62,7 @@ class MovingAverageBaseline(Estimator):
             self.add_weight(
                 shape=(),
                 initializer="zeros",
-                dtype=precise(),
+                dtype=precision.of_losses(),
                 trainable=False,
                 aggregation="mean",
                 name=name,
@@ -120,8 +120,10 @@ class LearnedBaseline(Estimator):
         hidden = [] if self.units is None else [self.units]
         self.networks = []
         for index, width in enumerate(widths):
-            layers = [keras.layers.Dense(u, "relu", dtype=precise()) for u in hidden]
-            layers.append(keras.layers.Dense(1, dtype=precise(), kernel_initializer="zeros"))
+            layers = [keras.layers.Dense(u, "relu", dtype=precision.of_losses()) for u in hidden]
+            layers.append(
+                keras.layers.Dense(1, dtype=precision.of_losses(), kernel_initializer="zeros")
+            )
             network = keras.Sequential(layers, name=f"network_{index}")
             network.build((None, None, width))
             self.networks.append(network)

@@ -12,8 +12,9 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
+
+from keras_attention import precision
 
 
 class Choice(NamedTuple):
@@ -63,11 +64,6 @@ def active() -> Collector | None:
     return _active.get()
 
 
-def precise():
-    """The dtype of costs and log-probabilities: Keras' own of losses, float32 at least."""
-    return keras.backend.result_type(keras.config.floatx(), "float32")
-
-
 def record(log_prob, entropy, features, in_time=False):
     """Tells the training step that runs now of random choices; without one, does nothing.
 
@@ -91,5 +87,7 @@ def record(log_prob, entropy, features, in_time=False):
             f"(batch, choices, width). Received: log_prob.shape={tuple(log_prob.shape)}, "
             f"entropy.shape={tuple(entropy.shape)}, features.shape={tuple(features.shape)}."
         )
-    log_prob, entropy, features = (ops.cast(e, precise()) for e in (log_prob, entropy, features))
+    log_prob, entropy, features = (
+        ops.cast(e, precision.of_losses()) for e in (log_prob, entropy, features)
+    )
     collector.choices.append(Choice(log_prob, entropy, ops.stop_gradient(features), in_time))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention.score_function.choices import Choice, precise
+from keras_attention import precision
+from keras_attention.score_function.choices import Choice
 
 
 class Costs(NamedTuple):
@@ -79,7 +80,9 @@ def _measure(loss, loss_weight, y, y_pred, sample_weight):
     factor = ops.divide_no_nan(ones(*arguments), ops.sum(weights))
     if loss_weight is not None:
         factor = factor * loss_weight
-    values, weights, factor = (ops.cast(each, precise()) for each in (values, weights, factor))
+    values, weights, factor = (
+        ops.cast(each, precision.of_losses()) for each in (values, weights, factor)
+    )
     values, weights = (_over_steps(each) for each in (values, weights))
     return Costs(values, weights, factor, whole=int(values.shape[1] == 1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_attention import precision
 from keras_attention.scores.base import Score, multiply
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -142,7 +143,7 @@ class LocationAwareScore(Score):
 
     def initial_state(self, keys):
         # In half precision a sum of weights would soon stand still.
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        dtype = precision.float32_or_wider(self.compute_dtype)
         zeros = ops.zeros(ops.shape(keys)[:2], dtype)
         return tuple(zeros for _ in LOOKS_AT[self.looks_at])
 

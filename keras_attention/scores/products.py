@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_attention import precision
 from keras_attention.scores.base import Score
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -177,7 +178,7 @@ class CosineScore(Score):
 
 def _unit(vectors):
     """Vectors (…, D) at length 1. The sums of squares would not survive in float16."""
-    precise = ops.cast(vectors, keras.backend.result_type(vectors.dtype, "float32"))
+    precise = ops.cast(vectors, precision.float32_or_wider(vectors.dtype))
     squares = ops.sum(ops.square(precise), axis=-1, keepdims=True)
     has_direction = squares > 1e-12
     units = precise * ops.rsqrt(ops.where(has_direction, squares, 1.0))

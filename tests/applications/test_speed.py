@@ -96,8 +96,8 @@ def test_a_profile_is_of_the_steps_after_the_first(tmp_path, monkeypatch, capsys
     run.run(TASK, dataclasses.replace(SMALL, run_dir=tmp_path, profile=True))  # 4 epochs of 3
     (trace,) = traces(tmp_path)
     assert trace.stat().st_size > 0
-    out = capsys.readouterr().out
-    assert f"tensorboard --logdir {tmp_path / 'profile'} (it needs pip install tensorboard xprof)" in out
+    look = f"tensorboard --logdir {tmp_path / 'profile'} (it needs pip install tensorboard xprof)"
+    assert look in capsys.readouterr().out
 
 
 def test_a_profile_ends_with_the_training(tmp_path, monkeypatch):
