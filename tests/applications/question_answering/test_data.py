@@ -130,6 +130,7 @@ def test_too_little_data_is_refused():
         ({"restarts": 0}, "--restarts must be at least 1"),
         ({"restarts": 7}, "a multiple of their number, 7. Received: --epochs 60"),
         ({"restarts": 3}, r"--linear-start must be .* less than the 20 epochs .*Received: 20"),
+        ({"restarts": 2, "average_epochs": 3}, "there are --restarts. Received: 3 and 2"),
         ({"linear_start": -1}, "--linear-start must be at least 0"),
         ({"linear_start": None, "attention": "none"}, "--linear-start None needs --attention so"),
     ],
