@@ -94,8 +94,9 @@ class SpeechConfig(TrainConfig):
     """For location and smooth: the weights before, their sum over all tokens before, or both."""
     filters: int = 10
     """For location and smooth: filters of the convolution over the previous weights."""
-    kernel_size: int = 31
-    """For location and smooth: width of these filters, in encoded frames; odd."""
+    kernel_size: int = 81
+    """For location and smooth: width of these filters, in encoded frames; odd. Half of it has to
+    reach from one token to the next, pauses included."""
     chunk: int = 2
     """For mocha: encoded frames of a chunk."""
     initial_bias: float = -1.0

@@ -33,7 +33,8 @@ class LocationAwareScore(Score):
         units: Width of the hidden layer.
         filters: Number of filters in `F`.
         kernel_size: Width of each filter, an odd number of values, the middle one of which is
-            value j.
+            value j. Half of it has to reach from one value that is read to the next: all values
+            farther away than that are the same by place, before and behind.
         looks_at: What `a` is: "previous", "cumulative" or "both".
         use_bias: Whether to add `b`.
         kernel_initializer: Initializer of `W`, `U`, `V`, `F` and `v`.
