@@ -70,7 +70,7 @@ def test_presets_are_kept_and_have_a_source(tmp_path, name):
     config.save(tmp_path / "config.json", "speech", preset)
     assert config.load(tmp_path / "config.json", SpeechConfig) == preset
     assert preset.data in SOURCES and preset.run_dir == Path("runs") / name
-    assert dataclasses.replace(preset, attention="content", kernel_size=31)
+    assert dataclasses.replace(preset, attention="content", kernel_size=81)
 
 
 def test_flags_are_read_without_tensorflow():
