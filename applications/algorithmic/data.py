@@ -16,6 +16,7 @@ from applications.algorithmic.problems import LANGUAGES, PROBLEMS, VECTORS
 from applications.algorithmic.sequences import Sequences
 from applications.algorithmic.vectors import VectorProblem
 from applications.training import console, files
+from applications.training.data import ahead
 from applications.training.task import Datasets
 
 MIXED = "mixed"  # the name of the test on the sizes of training
@@ -131,17 +132,9 @@ def _training(config: AlgorithmicConfig, epoch: tf.Variable, facts: Facts) -> tf
         for each in (first.inputs, first.targets)
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).unbatch()
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(config.updates))
-    return _quietly(dataset)
+    return ahead(dataset, config.updates)
 
 
 def _in_order(sequences: Sequences) -> tf.data.Dataset:
     whole = tf.data.Dataset.from_tensor_slices((sequences.inputs, sequences.targets))
-    return _quietly(whole.batch(BATCH_SIZE))
-
-
-def _quietly(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.prefetch(4).with_options(options)
+    return ahead(whole.batch(BATCH_SIZE))

@@ -17,6 +17,7 @@ from applications.captioning.config import CaptioningConfig
 from applications.captioning.pictures import Pictures
 from applications.captioning.sources import Source
 from applications.training import console, files, text
+from applications.training.data import ahead
 from applications.training.errors import UserError
 from applications.training.task import Datasets
 
@@ -210,11 +211,7 @@ class Pairs:
             {"logits": spec(None, dtype=tf.float32), "weights": spec(dtype=tf.float32)},
         )
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
-        # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return dataset.with_options(options)
+        return ahead(dataset, count)
 
 
 def shuffled(

@@ -14,6 +14,7 @@ from applications.long_term_memory import problems
 from applications.long_term_memory.config import LongTermMemoryConfig
 from applications.long_term_memory.problems import ORDERS, Sequences
 from applications.training import console, files
+from applications.training.data import ahead
 from applications.training.task import Datasets
 
 _NUMBERS = 2**17  # steps of sequences that are drawn at once: 1 MiB
@@ -93,7 +94,7 @@ def _training(config: LongTermMemoryConfig, epoch: tf.Variable) -> tf.data.Datas
             drawn = _draw(config, _lengths(config, count * config.batch_size, rng), rng)
             yield Sequences(*(each.reshape(count, -1, *each.shape[1:]) for each in drawn))
 
-    return _finish(_from(batches, config, (None, config.batch_size)).unbatch(), config.updates)
+    return ahead(_from(batches, config, (None, config.batch_size)).unbatch(), config.updates)
 
 
 def _lengths(config: LongTermMemoryConfig, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -108,7 +109,7 @@ def _draw(config: LongTermMemoryConfig, lengths: np.ndarray, rng: np.random.Gene
 
 
 def _in_order(batches: Sequence[Sequences], config: LongTermMemoryConfig) -> tf.data.Dataset:
-    return _finish(_from(lambda: batches, config, (None,)), len(batches))
+    return ahead(_from(lambda: batches, config, (None,)), len(batches))
 
 
 def _from(
@@ -125,11 +126,3 @@ def _from(
         lambda: ((each.inputs, each.answers) for each in batches()),
         output_signature=(inputs, tf.TensorSpec((*axes, 1), answer)),
     )
-
-
-def _finish(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

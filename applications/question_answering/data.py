@@ -22,6 +22,7 @@ from applications.question_answering.encoding import (
 )
 from applications.question_answering.stories import Example
 from applications.training import console, files, text
+from applications.training.data import ahead
 from applications.training.errors import DataError, UserError
 from applications.training.task import Datasets
 
@@ -182,12 +183,12 @@ def _drawn(
 
     drawn = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
     drawn = drawn.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return _quietly(drawn.map(_batch_of(encoded)))
+    return ahead(drawn.map(_batch_of(encoded)))
 
 
 def _in_order(encoded: Encoded) -> tf.data.Dataset:
     places = tf.data.Dataset.range(len(encoded.answers)).batch(BATCH_SIZE)
-    return _quietly(places.map(_batch_of(encoded)))
+    return ahead(places.map(_batch_of(encoded)))
 
 
 def _batch_of(encoded: Encoded):
@@ -201,10 +202,3 @@ def _batch_of(encoded: Encoded):
         )
 
     return batch
-
-
-def _quietly(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.prefetch(4).with_options(options)

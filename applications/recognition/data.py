@@ -16,6 +16,7 @@ from applications.recognition.config import RecognitionConfig
 from applications.recognition.images import Images
 from applications.recognition.scenes import Layout, Scenes, shifted
 from applications.training import console, files
+from applications.training.data import ahead
 from applications.training.errors import UserError
 from applications.training.task import Datasets
 
@@ -101,11 +102,7 @@ def _training(
         tf.TensorSpec((config.batch_size, facts.num_objects), tf.int32),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches)).prefetch(4)
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return ahead(dataset, num_batches)
 
 
 def _in_order(scenes: Scenes, batch_size: int) -> tf.data.Dataset:

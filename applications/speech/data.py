@@ -18,6 +18,7 @@ from applications.speech.features import Heard
 from applications.speech.sources import Longer, Parts, Training
 from applications.speech.strings import DIGITS, Recording, Speaker, Strings
 from applications.training import console, files, text
+from applications.training.data import ahead
 from applications.training.errors import UserError
 from applications.training.task import Datasets
 
@@ -192,8 +193,4 @@ def _dataset(batches: Callable[[], Iterable[tuple]], count: int) -> tf.data.Data
     }
     signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return ahead(dataset, count)

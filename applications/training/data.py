@@ -27,3 +27,16 @@ def shuffled(
 
     result = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
     return result.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
+
+
+def ahead(dataset: tf.data.Dataset, count: int | None = None) -> tf.data.Dataset:
+    """Makes a few batches before they are asked for.
+
+    `count` tells how many there are in all, where the data set cannot, being a generator's.
+    """
+    if count is not None:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(4).with_options(options)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from applications.training import bucketing, text
+from applications.training.data import ahead
 
 if TYPE_CHECKING:
     from applications.translation.data import Facts, Pair
@@ -197,12 +198,7 @@ def dataset_of(batches, num_batches: int) -> tf.data.Dataset:
     }
     signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-    dataset = dataset.prefetch(4)
-    # There is nothing to tune, and the thread that tunes can hold up an epoch's end by seconds.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return ahead(dataset, num_batches)
 
 
 def _ids(tokenizer: text.Tokenizer, sentences: Sequence[str]) -> list[np.ndarray]:
