@@ -87,9 +87,9 @@ class SpeechConfig(TrainConfig):
     smooth: the same, spread wider; monotonic: goes on along the recording and never back (Raffel
     et al.); mocha: the same, and reads a chunk (Chiu & Raffel); milk: the same, and reads all up to
     there (Arivazhagan et al.)."""
-    window: int = 0
+    window: int = 40
     """For content, location and smooth: look so many encoded frames around where the last token
-    was heard at most; 0: everywhere."""
+    was heard at most, as far as the next one may be; 0: everywhere."""
     looks_at: Literal["previous", "cumulative", "both"] = "previous"
     """For location and smooth: the weights before, their sum over all tokens before, or both."""
     filters: int = 10
@@ -190,8 +190,8 @@ PRESETS = {
         data="digit_strings",
         data_dir=Path("data/fsdd"),
         tokens="words",
-        num_examples=8000,
-        epochs=20,
+        epochs=8,
+        learning_rate=2e-3,
         batch_size=32,
         average=0.99,
     ),

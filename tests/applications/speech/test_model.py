@@ -23,7 +23,7 @@ FACTS = Facts(
     Heard(8000, 7, False, np.full(7, -3.0, np.float32), np.full(7, 2.0, np.float32)),
 )
 KINDS = {
-    "content": {},
+    "content": {"window": 0},
     "content, window": {"window": 3},
     "location": {"looks_at": "both"},
     "smooth": {"kernel_size": 5, "filters": 2},
