@@ -44,6 +44,11 @@ class LongTermMemoryConfig(TrainConfig):
         super().__post_init__()
         self._at_least(SHORTEST, "length")
         self._at_least(1, "units", "updates", "held_out")
+        if self.average_epochs:
+            raise UserError(
+                "--average-epochs is not for long_term_memory, whose trainings end when all "
+                f"validation answers are right. Received: {self.average_epochs}"
+            )
         if self.max_length and self.max_length < self.length:
             raise UserError(
                 f"--max-length must be 0 or at least --length {self.length}. "

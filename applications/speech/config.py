@@ -110,8 +110,8 @@ class SpeechConfig(TrainConfig):
     units: int = 128
     """Width of the encoder in each direction, of the decoder and of the score."""
     forgetting: float = 0.2
-    """How probable the decoder's state is to be replaced by a random one before each token in
-    training, which keeps it from counting the tokens it has written."""
+    """How probable what the decoder remembers is to be replaced by something random at each token
+    in training, which keeps it from counting the tokens it has written."""
     dropout: float = 0.1
     """Share of embeddings, annotations and deep output dropped in training."""
     label_smoothing: float = 0.0
@@ -205,6 +205,7 @@ PRESETS = {
         reductions=2,
         stacked_frames=2,
         kernel_size=201,
+        window=100,  # as far as these filters reach
         embedding_units=256,
         units=256,
         epochs=20,

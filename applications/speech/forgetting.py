@@ -15,9 +15,10 @@ class ForgetfulGRUCell(layers.GRUCell):
         s_{t-1} <- u, uniform in [-1, 1), where a coin so falls; else as it is
         s_t     =  GRU(x_t, s_{t-1})
 
-    All that such a decoder may rely on is what it has just written and what it listens to. One that
-    is never disturbed learns how many tokens the transcripts of training have, and ends those of
-    longer recordings after as many.
+    What such a decoder may rely on is what it has just written and what it has just listened to,
+    as nothing else lasts. One that is never disturbed learns how many tokens the transcripts of
+    training have, and ends those of longer recordings after as many. Within an `AttentionCell` that
+    looks first, it is the update that forgets; where to listen is asked with the state as it was.
 
     Args:
         units: Width of the state.

@@ -10,7 +10,9 @@ import numpy as np
 from applications.training.config import TrainConfig
 
 
-def keeper(settings: TrainConfig, monitor: str, mode: str) -> keras.callbacks.EarlyStopping:
+def weights_to_keep(
+    settings: TrainConfig, monitor: str, mode: str
+) -> keras.callbacks.EarlyStopping:
     """The callback that keeps weights during a training, and leaves them in the model at its end.
 
     Args:
@@ -33,8 +35,8 @@ class LastEpochs(keras.callbacks.EarlyStopping):
 
     `mean <- mean + (weights - mean) / count`, after each epoch from the number `first` on
 
-    It is in the place of Keras' callback, so that a checkpoint holds the mean and the count as it
-    does the best weights.
+    Means and variances of a batch normalisation are averaged as weights are. It is in the place of
+    Keras' callback, so that a checkpoint holds the mean and the count as it does the best weights.
 
     Args:
         first: The first epoch that counts, from 0.

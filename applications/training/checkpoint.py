@@ -85,11 +85,14 @@ class Checkpoint(keras.callbacks.Callback):
         return self._read is not None and self._read[1]["finished"]
 
     def use_best_weights(self, model: keras.Model) -> None:
-        """Gives `model` the best weights of a run that was read and needs no more training."""
+        """Gives `model` the weights that a run ended with, which was read and needs no more
+        training: the best, or the last where none were kept."""
         assert self._read is not None
         arrays, state = self._read
         if state["has_best"]:
             model.set_weights(_best_weights(model, arrays))
+        else:
+            _assign(model.variables, "model", arrays)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._read is not None and self._read[1]["step"] == 0:
@@ -147,8 +150,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays, state = self._read
         self._read = None
         for prefix, variables in _variables(self.model, _position(state)).items():
-            for index, variable in enumerate(variables):
-                variable.assign(_as(arrays[f"{prefix}/{index}"], variable.dtype))
+            _assign(variables, prefix, arrays)
         for peer, saved in zip(self.peers, state["callbacks"], strict=True):
             vars(peer).update({k: v for k, v in saved.items() if _is_plain(vars(peer).get(k))})
         self.stopping.best_weights = (
@@ -184,6 +186,11 @@ def _variables(model: keras.Model, position: Position) -> dict[str, list[Any]]:
     if position.step:
         variables["metrics"] = list(model.metrics_variables)
     return variables
+
+
+def _assign(variables: list[Any], prefix: str, arrays: dict[str, np.ndarray]) -> None:
+    for index, variable in enumerate(variables):
+        variable.assign(_as(arrays[f"{prefix}/{index}"], variable.dtype))
 
 
 def _position(state: dict[str, Any]) -> Position:

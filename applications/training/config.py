@@ -63,8 +63,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._at_least(1, "epochs", "batch_size", "accumulate")
         self._at_least(0, "patience", "average_epochs", "checkpoint_steps")
-        most = self.average_epochs <= self.epochs
-        self._require("average_epochs", most, f"at most --epochs, {self.epochs}")
+        there_are = self.average_epochs <= self.epochs
+        self._require("average_epochs", there_are, f"at most --epochs, {self.epochs}")
         if self.average_epochs and self.patience:
             raise UserError(
                 "--average-epochs needs to know which epochs are the last, and --patience decides "

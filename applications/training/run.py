@@ -63,9 +63,9 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
     """
     started = time.monotonic()
     provenance.commit()  # of the code that trains, not of what is there when it has
-    _require(("matplotlib", *task.packages), "Training", "applications")
+    _require_packages(("matplotlib", *task.packages), "Training", "applications")
     if settings.tensorboard:
-        _require(("tensorboard",), "--tensorboard", "tensorboard")
+        _require_packages(("tensorboard",), "--tensorboard", "tensorboard")
     begun = resume == "yes" or (resume == "auto" and (settings.run_dir / "config.json").exists())
     if begun:
         settings = run_folder.saved_settings(task, settings)
@@ -197,22 +197,22 @@ def _fit(
     folder = settings.run_dir
     extra = task.callbacks(placement.scaled(settings), datasets)
     monitor, mode = task.monitored(settings)
-    stopping = averaging.keeper(settings, monitor, mode)
+    weights = averaging.weights_to_keep(settings, monitor, mode)
     lines = history.HistoryFile(folder / "history.csv", writes=placement.is_chief)
-    keeper = checkpoint.Checkpoint(
+    checkpoints = checkpoint.Checkpoint(
         folder / "checkpoint",
-        stopping,
+        weights,
         lines,
         extra,
         steps=settings.checkpoint_steps,
         writes=placement.is_chief,
     )
     loop.prepare(model, datasets.validation, placement)
-    start = keeper.read(model)
+    start = checkpoints.read(model)
     lines.keep(start.epoch)
     earlier = sum(float(row["seconds"]) for row in lines.rows)
-    if keeper.finished:
-        keeper.use_best_weights(model)
+    if checkpoints.finished:
+        checkpoints.use_best_weights(model)
         return earlier
     if start != loop.BEGINNING:
         step = f", step {start.step}" if start.step else ""
@@ -227,7 +227,7 @@ def _fit(
             placement,
             epochs=settings.epochs,
             start=start,
-            callbacks=[*watching, set_epoch, *extra, stopping, *boards, lines, keeper],
+            callbacks=[*watching, set_epoch, *extra, weights, *boards, lines, checkpoints],
         )
     except loop.Diverged:
         raise UserError(
@@ -266,7 +266,7 @@ def _build(
     return model
 
 
-def _require(packages: Sequence[str], what: str, extra: str) -> None:
+def _require_packages(packages: Sequence[str], what: str, extra: str) -> None:
     """Refuses to begin what would fail at its end."""
     for name in packages:
         if importlib.util.find_spec(name) is None:

@@ -18,17 +18,18 @@ def bias_of_what_may_come(vocabulary_size: int) -> np.ndarray:
     return bias
 
 
-def best(step: Callable, state, *, beam_width: int = 1, **of_beam: Any) -> search.Hypotheses:
+def best(
+    step: Callable, state, *, batch_size: Any, max_length: Any, beam_width: int = 1, **of_beam: Any
+) -> search.Hypotheses:
     """The best texts: greedy where the beam is 1 wide, else by beam search.
 
     Args:
-        step, state: See `keras_attention.search`.
+        step, state, batch_size, max_length: See `keras_attention.search`.
         beam_width: Hypotheses kept.
-        of_beam: What else `search.beam_search` takes. A greedy search has use for `batch_size` and
-            `max_length` alone, as there is nothing to rank.
+        of_beam: What else `search.beam_search` takes to rank them. A greedy search has one only.
     """
     tokens: dict[str, Any] = {"start_id": text.START, "end_id": text.END, "pad_id": text.PAD}
+    tokens |= {"batch_size": batch_size, "max_length": max_length}
     if beam_width == 1:
-        limits: dict[str, Any] = {name: of_beam[name] for name in ("batch_size", "max_length")}
-        return search.greedy_search(step, state, **tokens, **limits)
+        return search.greedy_search(step, state, **tokens)
     return search.beam_search(step, state, beam_width=beam_width, **tokens, **of_beam)

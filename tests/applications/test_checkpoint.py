@@ -378,3 +378,12 @@ def test_bfloat16_weights_survive(tmp_path):
     keeper.read(model)
     keeper.use_best_weights(model)
     np.testing.assert_array_equal(np.asarray(model.get_weights()[0], "float32"), 0.75)
+
+
+def test_a_finished_run_of_which_none_are_the_best_has_its_last_weights(tmp_path):
+    model, keeper = model_and_checkpoint(tmp_path, value=keras.initializers.Constant(0.75))
+    keeper.on_epoch_end(0)
+    model, keeper = model_and_checkpoint(tmp_path)
+    keeper.read(model)
+    keeper.use_best_weights(model)
+    np.testing.assert_array_equal(model.get_weights()[0], 0.75)

@@ -22,7 +22,7 @@ def test_two_workers_of_ray_train_together_and_begin_again_when_one_is_lost(tmp_
     pytest.importorskip("ray")
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "applications.cli", "train", "long_term_memory"]
-    command += ["--launcher", "ray", "--workers=2", "--epochs", "4", "--updates", "2"]
+    command += ["--launcher", "ray", "--workers=2", "--epochs", "4", "--updates", "20"]
     with (tmp_path / "out").open("w") as out:
         training = subprocess.Popen(
             [*command, "--run-dir", str(folder)],
@@ -31,11 +31,16 @@ def test_two_workers_of_ray_train_together_and_begin_again_when_one_is_lost(tmp_
             stderr=subprocess.STDOUT,
             env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
         )
-        wait_for(lambda: list(folder.glob("checkpoint/epoch_*.npz")) or training.poll() is not None)
-        lost = workers_below(training.pid)
-        for worker in lost[:1]:
-            os.kill(worker, signal.SIGKILL)
-        status = training.wait(timeout=300)
+        try:
+            wait_for(
+                lambda: list(folder.glob("checkpoint/epoch_*.npz")) or training.poll() is not None
+            )
+            lost = workers_below(training.pid)
+            for worker in lost[:1]:
+                os.kill(worker, signal.SIGKILL)
+            status = training.wait(timeout=300)
+        finally:
+            training.terminate()
     said = (tmp_path / "out").read_text()
     assert status == 0 and len(lost) == 2, said[-3000:]
     assert "a worker was lost; restart 1 of 3" in said

@@ -1,4 +1,4 @@
-"""Everything works where Keras is set to compute in float64, and no less precisely than that."""
+"""Everything works where Keras is set to compute in float64."""
 
 import keras
 import numpy as np

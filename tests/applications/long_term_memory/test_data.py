@@ -118,6 +118,7 @@ def test_presets_are_complete():
         ({"held_out": 0}, "--held-out must be at least 1. Received: 0"),
         ({"max_length": 49}, "--max-length must be 0 or at least --length 50. Received: 49"),
         ({"max_length": 99, "mask": False}, "--no-mask needs sequences padded to one length"),
+        ({"average_epochs": 2}, "--average-epochs is not for long_term_memory.* Received: 2"),
         ({"data_dir": "here"}, "--data-dir: the sequences are made up"),
     ],
 )
