@@ -5,12 +5,16 @@ Shapes: B batch, Tq queries, Tv values, Dq, Dk and Dv widths; R = B * Tq rows of
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import ops
 
 from keras_attention import normalizers, precision, recurrences, replicas
 from keras_attention.attention import Attended, AttentionMemory, BaseAttention
 from keras_attention.scores import Score
+
+LOG_HALF = math.log(0.5)
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -45,16 +49,24 @@ class MonotonicAttention(BaseAttention):
     `noise_level`. The mean is computed for all positions at once, and without the divisions by
     small products that make other implementations lose it on long sequences.
 
-    Inference stops where `p_ij > 0.5`. It compares a query with no value before the last stop and
-    none after its own: with `chunk_size=1`, the queries of a sequence take Tq + Tv scores together,
-    not Tq * Tv. A query that finds nowhere to stop reads 0, and so do all after it.
+    Inference goes one way. Begun at `k`, where the last query stopped, it stops
+
+    "mode": where `p_ij > 0.5`, as in the papers;
+    "median": where `prod_{k <= l <= j} (1 - p_il) < 0.5`, as soon as it is more likely to have
+    stopped than not.
+
+    They are the same where each `p_ij` is near 0 or 1. Where several values in a row are as good as
+    each other, as the frames of a word are, training need not choose one of them, and each may get
+    a third: the mode passes them all. Either compares a query with no value before the last stop
+    and none after its own: with `chunk_size=1`, the queries of a sequence take Tq + Tv scores
+    together, not Tq * Tv. A query that finds nowhere to stop reads 0, and so do all after it.
 
     Args:
         score: A `Score` that does not look back, such as `AdditiveScore(256, normalize=True)`.
         chunk_size: How many values are read, up to the one where it stopped; `None` for all.
         chunk_score: The `Score` of the values within a chunk; `None` if and only if `chunk_size=1`.
-        inference: What is read where nothing is trained: the "mode", as above, or the "mean" as in
-            training, without the noise.
+        inference: What is read where nothing is trained: at the "mode" or the "median", as above,
+            or the "mean" as in training, without the noise.
         initial_bias: Where `r` begins. Below 0, queries at first look far ahead; the longer the
             sequences, the lower it has to be. The papers have -1 to -4.
         noise: Standard deviation of what is added to scores in training, with which `noise_level`
@@ -123,8 +135,10 @@ class MonotonicAttention(BaseAttention):
                     f"`{name}` must not look back: where the last query looked is where this one "
                     f"begins. Received: {name}={part!r}."
                 )
-        if inference not in ("mode", "mean"):
-            raise ValueError(f'`inference` must be "mode" or "mean". Received: {inference=!r}.')
+        if inference not in ("mode", "median", "mean"):
+            raise ValueError(
+                f'`inference` must be "mode", "median" or "mean". Received: {inference=!r}.'
+            )
         if noise < 0.0:
             raise ValueError(f"`noise` must be at least 0. Received: noise={noise!r}.")
         self.chunk_size = chunk_size
@@ -170,7 +184,7 @@ class MonotonicAttention(BaseAttention):
             stops, weights = self._mean(query, memory, mask, *state, training)
             context = self._read(weights, memory.values, training)
         else:
-            stops, weights, context = self._mode(query, memory, mask, *state)
+            stops, weights, context = self._one_way(query, memory, mask, *state)
         may_look = ops.reshape(ops.any(mask, axis=-1), (-1, 1))
         stops = ops.where(may_look, ops.reshape(stops, ops.shape(state[0])), state[0])
         return Attended(context, weights, (stops,))
@@ -220,7 +234,7 @@ class MonotonicAttention(BaseAttention):
 
     # The one way that inference takes.
 
-    def _mode(self, query, memory, mask, before):
+    def _one_way(self, query, memory, mask, before):
         """Where each query stops, the weights, each (B, Tq, Tv), and what it reads."""
         keys, chunk_keys = self._keys(memory)
         num_queries, num_values = ops.shape(mask)[1:]
@@ -261,19 +275,22 @@ class MonotonicAttention(BaseAttention):
         place = ops.where(ops.any(before > 0.0, axis=-1), begin, num_values)
         shape = ops.shape(place)  # of what the loop carries: even what is known of it must not vary
         stopped = ops.logical_or(place >= num_values, ops.logical_not(ops.any(real, axis=-1)))
+        log_passed = ops.zeros(shape, self._precise_dtype())  # that it went past all since `before`
 
-        def step(place, stopped):
+        def step(place, stopped, log_passed):
             at = ops.expand_dims(ops.minimum(place, num_values - 1), -1)
             energy = self._energy(self.score.score(query, _gathered(keys, batch, at)))
-            stops = ops.logical_and(energy[:, 0] > 0.0, ops.take_along_axis(real, at, axis=-1))
-            stopped = ops.logical_or(stopped, ops.reshape(stops, shape))
+            here = ops.take_along_axis(real, at, axis=-1)
+            log_pass = ops.reshape(ops.where(here, ops.log_sigmoid(-energy[:, 0]), 0.0), shape)
+            log_passed = log_pass + (log_passed if self.inference == "median" else 0.0)
+            stopped = ops.logical_or(stopped, log_passed < LOG_HALF)
             place = ops.where(stopped, place, place + 1)
-            return place, ops.logical_or(stopped, place >= num_values)
+            return place, ops.logical_or(stopped, place >= num_values), log_passed
 
-        place, _ = ops.while_loop(
-            lambda place, stopped: ops.logical_not(ops.all(stopped)),
+        place, *_ = ops.while_loop(
+            lambda place, stopped, log_passed: ops.logical_not(ops.all(stopped)),
             step,
-            (place, ops.reshape(stopped, shape)),
+            (place, ops.reshape(stopped, shape), log_passed),
         )
         # Where nothing may be looked at, the walk did not begin, and nothing is read.
         return ops.where(ops.any(real, axis=-1), place, num_values)

@@ -417,6 +417,11 @@ ROWS = {
         lambda: MonotonicAttention(BilinearScore(), initial_bias=0.1),
         **STEPPING,
     ),
+    "monotonic, median": Row(
+        MonotonicAttention,
+        lambda: MonotonicAttention(BilinearScore(), inference="median"),
+        **STEPPING,
+    ),
     "monotonic chunkwise, mode": Row(
         MonotonicAttention,
         lambda: MonotonicAttention(BilinearScore(), 2, AdditiveScore(5), initial_bias=0.1),

@@ -23,6 +23,7 @@ ONLY = {
     "filters": ("location", "smooth"),
     "kernel_size": ("location", "smooth"),
     "chunk": ("mocha",),
+    "stops": MONOTONIC,
     "initial_bias": MONOTONIC,
     "pre_sigmoid_noise": MONOTONIC,
 }
@@ -99,11 +100,14 @@ class SpeechConfig(TrainConfig):
     reach from one token to the next, pauses included."""
     chunk: int = 2
     """For mocha: encoded frames of a chunk."""
+    stops: Literal["mode", "median"] = "median"
+    """For monotonic, mocha and milk: whether transcripts are written by the mode, as in the papers,
+    or by the median of where such attention may stop, which passes nothing that lasts."""
     initial_bias: float = -1.0
     """For monotonic, mocha and milk: first bias of the scores; the lower, the further it goes."""
-    pre_sigmoid_noise: tuple[float, float] = (2.0, 5.0)
+    pre_sigmoid_noise: tuple[float, float] = (1.0, 1.0)
     """For monotonic, mocha and milk: deviation of the noise added to the scores in training, in the
-    first epoch and in the last, which has them decide clearly."""
+    first epoch and in the last. It has them decide clearly, which --stops mode needs most."""
 
     embedding_units: int = 64
     """Width of the embeddings."""

@@ -220,9 +220,9 @@ def _looks(config: SpeechConfig) -> dict[str, Any]:
         "content": ("window",),
         "location": ("window", "filters", "kernel_size", "looks_at"),
         "smooth": ("window", "filters", "kernel_size", "looks_at"),
-        "monotonic": ("initial_bias",),
-        "mocha": ("initial_bias", "chunk"),
-        "milk": ("initial_bias",),
+        "monotonic": ("initial_bias", "stops"),
+        "mocha": ("initial_bias", "stops", "chunk"),
+        "milk": ("initial_bias", "stops"),
     }[config.attention]
     looks = {name: getattr(config, name) for name in names}
     if config.attention in MONOTONIC:
@@ -238,6 +238,7 @@ def _attention(
     kernel_size: int = 0,
     looks_at: str = "previous",
     chunk: int = 1,
+    stops: str = "mode",
     **monotonic,
 ):
     if kind in MONOTONIC:
@@ -246,6 +247,7 @@ def _attention(
             AdditiveScore(units, use_bias=True, normalize=True),
             chunk_size,
             None if chunk_size == 1 else AdditiveScore(units, use_bias=True),
+            stops,
             name="attention",
             **monotonic,
         )

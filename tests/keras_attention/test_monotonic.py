@@ -77,17 +77,32 @@ def test_the_mean_is_the_papers(chunk_size, masked):
         np.testing.assert_allclose(context[b], read, rtol=1e-4, atol=1e-5)
 
 
+def passes_to_the_mode(stops, at):
+    """Raffel et al., algorithm 1."""
+    while at < Tv and stops[at] <= 0.5:
+        at += 1
+    return at
+
+
+def passes_to_the_median(stops, at):
+    """As soon as the probability of having stopped is a half."""
+    return at + np.append(np.cumprod(1.0 - stops[at:]) < 0.5, True).argmax()
+
+
 @pytest.mark.parametrize("chunk_size", CHUNKS)
-def test_the_mode_is_algorithm_1(chunk_size):
-    layer = built(chunk_size)
+@pytest.mark.parametrize(
+    ("inference", "passes"), [("mode", passes_to_the_mode), ("median", passes_to_the_median)]
+)
+def test_inference_goes_one_way(chunk_size, inference, passes):
+    layer = built(chunk_size, inference=inference)
+    layer.bias.assign(-2.0)  # Else the median hardly moves.
     context, weights = look(layer, value_mask=MASK)
     found = []
     for b in range(B):
         stops, chosen = probabilities(layer, b, MASK[b])
         at = 0
         for i in range(Tq):
-            while at < Tv and stops[i, at] <= 0.5:
-                at += 1
+            at = passes(stops[i], at)
             found.append(at)
             alpha = np.arange(Tv) == at
             expected = reference.monotonic_chunks(
@@ -100,12 +115,26 @@ def test_the_mode_is_algorithm_1(chunk_size):
 
 
 @pytest.mark.parametrize("chunk_size", CHUNKS)
-def test_the_mode_is_the_mean_where_it_is_sure(chunk_size):
+def test_one_way_is_the_mean_where_it_is_sure(chunk_size):
     """With p 0 or 1, there is one way to stop only."""
-    mode, mean = built(chunk_size, 1000.0), built(chunk_size, 1000.0, inference="mean")
-    found, expected = look(mode, value_mask=MASK), look(mean, value_mask=MASK)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    mode, median, mean = (
+        look(built(chunk_size, 1000.0, inference=inference), value_mask=MASK)
+        for inference in ("mode", "median", "mean")
+    )
+    for found in (mode, median):
+        for one, other in zip(found, mean, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_the_median_stops_among_values_of_which_none_stops_the_mode():
+    energy = np.array([-9.0, -9.0, -0.6, -0.6, -0.6, -9.0, 9.0], "float32")[None, :, None]
+    query = np.ones((1, 1, 1), "float32")  # p = 0.35 three times, 0.73 together
+    places = {}
+    for inference in ("mode", "median", "mean"):
+        layer = MonotonicAttention(DotScore(), inference=inference, initial_bias=0.0)
+        places[inference] = look(layer, query, energy)[1][0, 0]
+    assert (places["mode"].argmax(), places["median"].argmax()) == (6, 3)
+    assert places["mean"][2:5].sum() > 0.7
 
 
 def test_a_long_sequence_loses_nothing():
@@ -156,7 +185,7 @@ def test_after_the_end_there_is_nothing_to_read():
 
 
 @pytest.mark.parametrize("chunk_size", CHUNKS)
-@pytest.mark.parametrize("inference", ["mode", "mean"])
+@pytest.mark.parametrize("inference", ["mode", "median", "mean"])
 def test_a_masked_query_leaves_the_state_as_it_was(chunk_size, inference):
     layer, mask = built(chunk_size, inference=inference), np.ones((B, Tq), bool)
     mask[:, 2] = False
@@ -270,7 +299,7 @@ def test_what_looks_back_is_refused():
 
 
 def test_inference_must_be_one_of_two():
-    with pytest.raises(ValueError, match='`inference` must be "mode" or "mean". Received: infer'):
+    with pytest.raises(ValueError, match='`inference` must be "mode", "median" or "mean". Rec'):
         MonotonicAttention(DotScore(), inference="sample")
 
 
