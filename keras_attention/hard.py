@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import losses, normalizers, precision, replicas, score_function
+from keras_attention import losses, normalizers, replicas, score_function
 from keras_attention.attention import Attended, BaseAttention
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
@@ -216,9 +216,6 @@ class HardAttention(BaseAttention):
             shape,
         )
         return -ops.log(ops.maximum(-ops.log1p(-uniform), TINY))
-
-    def _precise_dtype(self):
-        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         config = super().get_config()

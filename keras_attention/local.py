@@ -10,7 +10,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_attention import masking, normalizers, precision
+from keras_attention import masking, normalizers
 from keras_attention.attention import Attended, BaseAttention
 from keras_attention.scores.base import multiply
 
@@ -188,10 +188,6 @@ class LocalAttention(BaseAttention):
         """p_t = t: (R,) -> (B, Tq, 1)."""
         times = ops.reshape(times, (*ops.shape(query)[:2], 1))
         return ops.cast(times, self._precise_dtype())
-
-    def _precise_dtype(self):
-        """What positions are counted in: half precision has no 2049."""
-        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         return {

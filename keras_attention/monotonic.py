@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from keras_attention import normalizers, precision, recurrences, replicas
+from keras_attention import normalizers, recurrences, replicas
 from keras_attention.attention import Attended, AttentionMemory, BaseAttention
 from keras_attention.scores import Score
 
@@ -301,9 +301,6 @@ class MonotonicAttention(BaseAttention):
     def _energy(self, scores):
         dtype = self._precise_dtype()
         return ops.cast(scores, dtype) + ops.cast(self.bias, dtype)
-
-    def _precise_dtype(self):
-        return precision.float32_or_wider(self.compute_dtype)
 
     def get_config(self):
         config = super().get_config()

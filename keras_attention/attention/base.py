@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import loop, masking
+from keras_attention import loop, masking, precision
 
 
 class AttentionMemory(NamedTuple):
@@ -195,6 +195,10 @@ class BaseAttention(keras.layers.Layer):
         if training and self.dropout > 0.0:
             weights = keras.random.dropout(weights, self.dropout, seed=self.seed_generator)
         return ops.matmul(weights, values)
+
+    def _precise_dtype(self):
+        """What positions and probabilities are counted in: half precision has no 2049."""
+        return precision.float32_or_wider(self.compute_dtype)
 
     def _check_memory(self, value, key):
         if not self.built:
