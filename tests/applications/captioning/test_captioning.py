@@ -175,7 +175,7 @@ def test_other_attention_goes_the_same_road(attention, tmp_path):
     arguments = ["--num-examples", "64", "--batch-size", "32", "--attention", attention]
     assert train(folder, *arguments) == 0
     assert cli.main(["evaluate", str(folder)]) == 0
-    assert cli.main(["export", str(folder), "--to", str(exports)]) == 0
+    assert cli.main(["export", str(folder), "--to", str(exports), *OPTIONS]) == 0
     with DevServer(exports, grpc_port=0, rest_port=0) as running:
         with Client(f"127.0.0.1:{running.grpc_port}", "captioning") as client:
             answer = client.predict({"images": [photographs.picture(1)]})
