@@ -4,6 +4,7 @@ import doctest
 import importlib
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_attention
@@ -15,7 +16,9 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
-PUBLIC = {name: getattr(keras_attention, name) for name in keras_attention.__all__}
+PUBLIC = {"keras": keras} | {
+    name: getattr(keras_attention, name) for name in keras_attention.__all__
+}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
