@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from keras import ops
 
 from applications.training import searching, text
@@ -40,3 +41,11 @@ def test_no_text_contains_padding_a_start_or_an_unknown_word():
     banned = [text.PAD, text.START, text.UNKNOWN]
     assert np.isneginf(bias[banned]).all()
     assert not np.delete(bias, banned).any()
+
+
+@pytest.mark.parametrize("missing", ["batch_size", "max_length"])
+def test_the_limits_are_needed(missing):
+    limits = {"batch_size": 1, "max_length": 5}
+    del limits[missing]
+    with pytest.raises(TypeError, match=missing):
+        searching.best(step, (), **limits)
