@@ -7,6 +7,7 @@ wrote.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -71,16 +72,16 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
         settings = run_folder.saved_settings(task, settings)
     placement = strategy.place(settings.strategy, settings.batch_size)
     folder = settings.run_dir
-    if placement.is_chief:
-        run_folder.claim(folder, begun)
-    keras.utils.set_random_seed(settings.seed)
-    epoch = data.epoch_counter()
-    datasets = task.datasets(settings, epoch)
-    with placement.scope:
-        scaled = placement.scaled(settings)
-        model = _build(task, scaled, datasets.facts, settings.precision)
+    writes = placement.is_chief
+    with run_folder.claimed(folder, begun) if writes else contextlib.nullcontext():
+        keras.utils.set_random_seed(settings.seed)
+        epoch = data.epoch_counter()
+        datasets = task.datasets(settings, epoch)
+        with placement.scope:
+            scaled = placement.scaled(settings)
+            model = _build(task, scaled, datasets.facts, settings.precision)
     console.say(f"{task.name}: {model.count_params():,} weights on {placement.devices}; {folder}")
-    if placement.is_chief and not begun:  # Only now: a run with wrong data leaves none.
+    if writes and not begun:  # Only now: a run with wrong data leaves none.
         checksums.begin(folder)
         with files.replacing_folder(folder / "facts") as facts_folder:
             task.save_facts(datasets.facts, facts_folder)
@@ -88,12 +89,12 @@ def run(task: Task[Any], settings: TrainConfig, *, resume: Resume = "no") -> dic
 
     measured = Speed(datasets, settings.batch_size)
     watching: list[keras.callbacks.Callback] = [measured]
-    if settings.profile and placement.is_chief:
+    if settings.profile and writes:
         watching.append(profiling.Profile(folder / "profile"))
     earlier = _fit(task, settings, model, datasets, epoch, placement, watching)
     console.say(measured.describe())
     metrics = {}
-    if placement.is_chief:
+    if writes:
         with files.replacing(folder / "model.keras") as partial:
             model.save(partial)
         trained = Trained(task, settings, datasets.facts, model)

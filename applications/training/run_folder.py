@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,24 @@ def saved_settings(task: Task[Any], given: TrainConfig) -> TrainConfig:
     return saved
 
 
-def claim(folder: Path, begun: bool) -> None:
-    """Makes sure that the run folder is ours to write to."""
+@contextlib.contextmanager
+def claimed(folder: Path, begun: bool) -> Iterator[None]:
+    """Makes sure that the run folder is ours to write to; after a mistake none is left empty."""
     if not begun and (folder / "config.json").exists():
         raise UserError(
             f"{folder} holds a run already: continue it with --resume, or choose another --run-dir."
         )
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):  # Find out before the training, not after it.
         pass
+    try:
+        yield
+    except UserError:
+        with contextlib.suppress(OSError):  # Something was written, and is kept.
+            for each in made:
+                each.rmdir()
+        raise
 
 
 def refuse_damage(folder: Path) -> None:

@@ -129,7 +129,7 @@ def test_every_command_has_help(command):
 def test_a_mistake_is_told_in_one_line(refuse, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in refuse(*arguments)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.iterdir())
 
 
 def test_flags_override_the_chosen_preset(command, monkeypatch):
