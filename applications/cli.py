@@ -123,6 +123,7 @@ def _train(arguments: list[str]) -> None:
         return
     task = _task(arguments[0])
     given = flags.parse(_train_flags(task, arguments), f"train {task.name}", arguments[1:])
+    config.refuse_without_effect(given.settings, task.presets[given.preset])
     if (given.launcher == "ray") != (given.workers > 0) or given.workers < 0:
         raise UserError(
             "--launcher ray and --workers, at least 1, need each other. "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -96,19 +97,14 @@ class AlgorithmicConfig(TrainConfig):
         self._at_least(1, "units", "heads", "slot_width", "stacks", "layers", "updates", "held_out")
         self._at_least(2, "max_size", "depth", "stream")
         self._at_least(3, "slots")
-        for model, names in OF_MODEL.items():
-            changed = [name for name in names if self._is_set(name)]
-            if self.model != model and changed:
-                raise UserError(
-                    f"{flag(changed[0])} is for --model {model}, not for {self.model}. "
-                    f"Received: {getattr(self, changed[0])}"
-                )
-        if self.problem in VECTORS and self._is_set("stream"):
-            raise UserError(
-                f"--stream is for languages, and {self.problem} is none. Received: {self.stream}"
-            )
         if self.data_dir is not None:
             raise UserError("--data-dir: the sequences are made up, there is no data to read.")
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        for model, names in OF_MODEL.items():
+            yield from self._for_others("model", dict.fromkeys(names, (model,)))
+        if self.problem in VECTORS:
+            yield "stream", f"is for languages, and {self.problem} is none"
 
 
 @dataclass(frozen=True)
@@ -141,12 +137,8 @@ def _presets() -> dict[str, AlgorithmicConfig]:
     for problem, machine in _BY_PROBLEM.items():
         named: dict[str, Any] = {"problem": problem}
         presets[problem] = replace(machine, run_dir=Path("runs") / problem, **named)
-        unset = {
-            name: getattr(AlgorithmicConfig, name)
-            for name in (*OF_MODEL["ntm"], *OF_MODEL["stack"])
-        }
         size = {"units": 256, "layers": 3} if problem in VECTORS else {}
-        control = {**named, **unset, **size, "model": "lstm"}
+        control = {**named, **size, "model": "lstm"}
         presets[f"{problem}_lstm"] = replace(
             machine, run_dir=Path("runs") / f"{problem}_lstm", **control
         )

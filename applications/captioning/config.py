@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,7 +105,9 @@ class CaptioningConfig(TrainConfig):
         self._at_least(0, "doubly_stochastic", "entropy_bonus", "length_penalty")
         self._require("withhold_mean", 0.0 <= self.withhold_mean <= 1.0, "in [0, 1]")
         self._shares("dropout", "distortion", "semi_sampling", "label_smoothing", "average")
-        self._only("attention", ONLY)
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        yield from self._for_others("attention", ONLY)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from applications.training.config import TrainConfig, flag
+from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
 
@@ -89,11 +90,6 @@ class QuestionAnsweringConfig(TrainConfig):
             raise UserError(
                 f"--data-dir is for --data babi; stories need none. Received: {self.data_dir}"
             )
-        for name, data in (("variant", "babi"), ("num_questions", "stories")):
-            if self.data != data and self._is_set(name):
-                raise UserError(
-                    f"{flag(name)} is for --data {data}. Received: {getattr(self, name)}"
-                )
 
     def _check_schedule(self) -> None:
         if self.epochs % self.restarts:
@@ -114,6 +110,11 @@ class QuestionAnsweringConfig(TrainConfig):
                 f"--linear-start must be at least 0 and less than the {self.epochs_each} epochs "
                 f"of each training (--epochs / --restarts). Received: {self.linear_start}"
             )
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        yield from self._for_others("data", {"variant": ("babi",), "num_questions": ("stories",)})
+        reading = dict.fromkeys(("memory_size", "num_hops", "noise"), ("softmax", "uniform"))
+        yield from self._for_others("attention", reading)
 
     @property
     def epochs_each(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,13 @@ from typing import Literal
 from applications.training.config import TrainConfig
 from applications.training.errors import UserError
 from applications.training.task import ExportOptions, Source
+
+# What there is to set of models that see by glimpses, and of those that learn where to look.
+GLIMPSES = ("num_glimpses", "glimpse_size", "scales", "hidden_units", "monte_carlo")
+ONLY = {
+    **dict.fromkeys(GLIMPSES, ("learned", "random")),
+    **dict.fromkeys(("location_std", "last_location_std", "baseline"), ("learned",)),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,6 @@ class RecognitionConfig(TrainConfig):
         for name in ("location_std", "last_location_std"):
             self._require(name, getattr(self, name) > 0.0, "positive")
         self._shares("dropout", "average", "distortion")
-        self._only("attention", {"baseline": ("learned",)})
         if self.data == "mnist" and self.data_dir is None:
             raise UserError("--data mnist needs --data-dir, the folder of its four files.")
         if self.data not in ("digits", "mnist") and not self.data.startswith("tfds:"):
@@ -75,6 +82,9 @@ class RecognitionConfig(TrainConfig):
             raise UserError("--clutter and --num-objects need a --canvas to put pictures into.")
         if self.canvas and self.shift:
             raise UserError("--shift is for pictures without a --canvas, which moves them anyway.")
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        yield from self._for_others("attention", ONLY)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -145,7 +146,9 @@ class SpeechConfig(TrainConfig):
         self._at_least(0, "window", "noise", "gap", "length_penalty")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
         self._shares("forgetting", "dropout", "label_smoothing", "average")
-        self._only("attention", ONLY)
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        yield from self._for_others("attention", ONLY)
 
     def _check_data(self) -> None:
         if self.data not in (*MADE, "files") and not self.data.startswith("tfds:"):

@@ -7,7 +7,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -88,18 +88,25 @@ class TrainConfig:
         for name in names:
             self._require(name, 0.0 <= getattr(self, name) < 1.0, "in [0, 1)")
 
-    def _is_set(self, name: str) -> bool:
-        return getattr(self, name) != getattr(type(self), name)
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Fields that do nothing beside what the others are, each with what it would need."""
+        yield from ()
 
-    def _only(self, chooser: str, only: Mapping[str, Sequence[str]]) -> None:
-        """Refuses fields that are set though `chooser` is none of what they are for."""
+    def _for_others(
+        self, chooser: str, only: Mapping[str, Sequence[str]]
+    ) -> Iterator[tuple[str, str]]:
+        """Those of `only` for which `chooser` would have to be something else."""
         chosen = getattr(self, chooser)
         for name, kinds in only.items():
-            if chosen not in kinds and self._is_set(name):
-                raise UserError(
-                    f"{flag(name)} needs {flag(chooser)} {' or '.join(kinds)}, not {chosen}. "
-                    f"Received: {getattr(self, name)}"
-                )
+            if chosen not in kinds:
+                yield name, f"needs {flag(chooser)} {' or '.join(kinds)}, not {chosen}"
+
+
+def refuse_without_effect(settings: TrainConfig, preset: TrainConfig) -> None:
+    """Refuses what was changed from the preset, and does nothing beside the other settings."""
+    for name, why in settings.without_effect():
+        if getattr(settings, name) != getattr(preset, name):
+            raise UserError(f"{flag(name)} {why}. Received: {getattr(settings, name)}")
 
 
 def flag(field: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,7 +105,9 @@ class TranslationConfig(TrainConfig):
         self._shares("dropout", "subword_dropout", "label_smoothing", "average")
         self._at_least(1, "chunk")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
-        self._only("attention", ONLY)
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        yield from self._for_others("attention", ONLY)
 
     @property
     def sides(self) -> tuple[str, str]:

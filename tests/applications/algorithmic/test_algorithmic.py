@@ -282,8 +282,8 @@ def test_mistakes_are_one_line(tmp_path, capfd, monkeypatch):
         (["--preset", "copies"], "--preset of algorithmic must be one of copy, copy_lstm"),
         (["--problem", "sort"], "--problem"),
         (["--max-size", "1"], "--max-size must be at least 2. Received: 1"),
-        (["--stacks", "2"], "--stacks is for --model stack, not for ntm"),
-        (["--preset", "anbn_lstm", "--keep"], "--keep is for --model stack, not for lstm"),
+        (["--stacks", "2"], "--stacks needs --model stack, not ntm"),
+        (["--preset", "anbn_lstm", "--keep"], "--keep needs --model stack, not lstm"),
         (["--stream", "9"], "--stream is for languages, and copy is none"),
         (["--data-dir", "."], "--data-dir: the sequences are made up"),
     ):

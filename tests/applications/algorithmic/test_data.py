@@ -8,6 +8,7 @@ import pytest
 from applications.algorithmic import data
 from applications.algorithmic.config import PRESETS, AlgorithmicConfig
 from applications.algorithmic.problems import LANGUAGES, PROBLEMS
+from applications.training.config import refuse_without_effect
 from applications.training.data import epoch_counter
 from applications.training.errors import UserError
 
@@ -110,14 +111,14 @@ def test_every_problem_has_a_preset_and_a_control():
         ({"slots": 2}, "--slots must be at least 3. Received: 2"),
         ({"heads": 0}, "--heads must be at least 1. Received: 0"),
         ({"depth": 1, "model": "stack"}, "--depth must be at least 2. Received: 1"),
-        ({"stacks": 3}, "--stacks is for --model stack, not for ntm. Received: 3"),
-        ({"rounding": False}, "--rounding is for --model stack, not for ntm. Received: False"),
-        ({"heads": 2, "model": "lstm"}, "--heads is for --model ntm, not for lstm. Received: 2"),
-        ({"layers": 2}, "--layers is for --model lstm, not for ntm. Received: 2"),
+        ({"stacks": 3}, "--stacks needs --model stack, not ntm. Received: 3"),
+        ({"rounding": False}, "--rounding needs --model stack, not ntm. Received: False"),
+        ({"heads": 2, "model": "lstm"}, "--heads needs --model ntm, not lstm. Received: 2"),
+        ({"layers": 2}, "--layers needs --model lstm, not ntm. Received: 2"),
         ({"stream": 50}, "--stream is for languages, and copy is none. Received: 50"),
         ({"data_dir": "here"}, "--data-dir: the sequences are made up"),
     ],
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
-        AlgorithmicConfig(**changes)
+        refuse_without_effect(AlgorithmicConfig(**changes), AlgorithmicConfig())

@@ -8,6 +8,7 @@ import pytest
 from applications.captioning import data
 from applications.captioning.config import PRESETS, CaptioningConfig
 from applications.training import text
+from applications.training.config import refuse_without_effect
 from applications.training.data import epoch_counter
 from applications.training.errors import UserError
 from tests.applications.captioning import photographs
@@ -148,4 +149,4 @@ def test_more_batch_than_data_is_refused(config):
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
-        CaptioningConfig(**changes)
+        refuse_without_effect(CaptioningConfig(**changes), CaptioningConfig())

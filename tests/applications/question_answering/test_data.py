@@ -7,6 +7,7 @@ import pytest
 
 from applications.question_answering import data
 from applications.question_answering.config import QuestionAnsweringConfig
+from applications.training.config import refuse_without_effect
 from applications.training.data import epoch_counter
 from applications.training.errors import DataError, UserError
 from tests.applications.question_answering import babi_files
@@ -122,9 +123,10 @@ def test_too_little_data_is_refused():
         ({"tasks": (1, 4)}, "--tasks of --data stories must be some of 1 2 3 6 15.*Received: 1 4"),
         ({"tasks": (1, 1)}, "each once. Received: 1 1"),
         ({"data": "babi", "data_dir": "x", "tasks": (21,)}, "must be some of 1 2 3 .* 20, each"),
-        ({"variant": "en-10k"}, "--variant is for --data babi. Received: en-10k"),
-        ({"data": "babi", "data_dir": "x", "num_questions": 5}, "--num-questions is for --data st"),
+        ({"variant": "en-10k"}, "--variant needs --data babi, not stories. Received: en-10k"),
+        ({"data": "babi", "data_dir": "x", "num_questions": 5}, "--num-questions needs --data st"),
         ({"num_hops": 0}, "--num-hops must be at least 1. Received: 0"),
+        ({"attention": "none", "num_hops": 2}, "--num-hops needs --attention softmax or uniform"),
         ({"noise": 1.5}, r"--noise must be in \[0, 1\]. Received: 1.5"),
         ({"patience": 3}, "--patience is not for question_answering.*Received: 3"),
         ({"restarts": 0}, "--restarts must be at least 1"),
@@ -137,4 +139,4 @@ def test_too_little_data_is_refused():
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
-        QuestionAnsweringConfig(**changes)
+        refuse_without_effect(QuestionAnsweringConfig(**changes), QuestionAnsweringConfig())

@@ -7,6 +7,7 @@ import pytest
 
 from applications.recognition import data
 from applications.recognition.config import RecognitionConfig
+from applications.training.config import refuse_without_effect
 from applications.training.data import epoch_counter
 from applications.training.errors import UserError
 from tests.applications.recognition import mnist_files
@@ -77,6 +78,7 @@ def test_more_batch_than_data_is_refused(config):
         ({"num_glimpses": 0}, "--num-glimpses must be at least 1. Received: 0"),
         ({"clutter": -1, "canvas": 60}, "--clutter must be at least 0. Received: -1"),
         ({"location_std": 0.0}, "--location-std must be positive. Received: 0.0"),
+        ({"num_glimpses": 3, "attention": "none"}, "--num-glimpses needs --attention learned or"),
         ({"baseline": "none", "attention": "random"}, "--baseline needs --attention learned"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\). Received: 1.0"),
         ({"shift": 1, "canvas": 60}, "--shift is for pictures without a --canvas"),
@@ -86,4 +88,4 @@ def test_more_batch_than_data_is_refused(config):
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
-        RecognitionConfig(**changes)
+        refuse_without_effect(RecognitionConfig(**changes), RecognitionConfig())

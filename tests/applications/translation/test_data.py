@@ -188,7 +188,7 @@ def test_an_unknown_tfds_set_is_named():
 )
 def test_flags_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
-        TranslationConfig(**changes)
+        saved.refuse_without_effect(TranslationConfig(**changes), TranslationConfig())
 
 
 @pytest.mark.parametrize("name", PRESETS)
