@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_attention import precision
 from keras_attention.normalizers.layer import Normalizer
-from keras_attention.normalizers.precision import at_least_float32, below_zero, finish
+from keras_attention.normalizers.rows import at_least_float32, below_zero, finish
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 

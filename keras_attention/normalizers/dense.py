@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_attention.normalizers.layer import Normalizer
-from keras_attention.normalizers.precision import at_least_float32, finish, lowest
+from keras_attention.normalizers.rows import at_least_float32, finish, lowest
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_attention.normalizers.precision import at_least_float32, below_zero, finish
+from keras_attention.normalizers.rows import at_least_float32, below_zero, finish
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
