@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from applications.training.encoder import BidirectionalGRU
-from keras_attention import masking
+from keras_attention import masking, replicas
 
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
 
@@ -24,11 +24,15 @@ class PyramidalEncoder(layers.Layer):
         stacked: How many frames the lowest layer sees as one step.
         bidirectional: Whether layers read in both directions; else forwards only.
         dropout: Share of what each layer is given that is dropped, but for the first.
+        random_start: How probable a sequence is to be read from random states in training, uniform
+            in [-1, 1), instead of zeros. Layers that always begin with zeros come to tell how far
+            from the beginning a step is, and after sequences longer than any in training they are
+            where they have never been.
 
     Call arguments:
         inputs: Tensor of shape (B, T, D), 0 past the end of each sequence.
         lengths: Tensor of shape (B,), int32.
-        training: Whether dropout applies.
+        training: Whether dropout and random states apply.
 
     Returns:
         Annotations of shape (B, S, U), where S is T / (stacked * 2^reductions), rounded up at each
@@ -38,7 +42,9 @@ class PyramidalEncoder(layers.Layer):
     Reference: Chan, Jaitly, Le & Vinyals, 2015, Listen, Attend and Spell,
     https://arxiv.org/abs/1508.01211 (section 3.1, eq. 5); Sak, Senior, Rao & Beaufays, 2015, Fast
     and Accurate Recurrent Neural Network Acoustic Models for Speech Recognition,
-    https://arxiv.org/abs/1507.06947 (section 3, stacked frames).
+    https://arxiv.org/abs/1507.06947 (section 3, stacked frames); Narayanan, Prabhavalkar, Chiu,
+    Rybach, Sainath & Strohman, 2019, Recognizing Long-Form Speech Using Streaming End-to-End
+    Models, https://arxiv.org/abs/1910.11455 (section 3, states to begin with that are random).
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class PyramidalEncoder(layers.Layer):
         stacked: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
+        random_start: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -58,6 +65,8 @@ class PyramidalEncoder(layers.Layer):
         self.stacked = stacked
         self.bidirectional = bidirectional
         self.dropout = layers.Dropout(dropout)
+        self.random_start = random_start
+        self.start_seed = keras.random.SeedGenerator()
         kind = BidirectionalGRU if bidirectional else ForwardGRU
         self.recurrent = [
             kind(units, name=f"layer_{number}", dtype=self.dtype_policy)
@@ -71,12 +80,15 @@ class PyramidalEncoder(layers.Layer):
             width = 2 * self.units if self.bidirectional else self.units
 
     def call(self, inputs, lengths, training=False):
-        return self.run(inputs, lengths, [None] * self.num_layers, training)[:2]
+        states = [None] * self.num_layers
+        if training and self.random_start > 0.0:
+            states = self._random_states(ops.shape(inputs)[0])
+        return self.run(inputs, lengths, states, training)[:2]
 
     def run(self, inputs, lengths, states, training=False):
-        """`call` from states of the layers, (B, units) each, and with the next states: of a stream,
-        which is encoded forwards, as it comes. All pieces but the last have to be multiples of
-        `frames_per_annotation`."""
+        """`call` from states of the layers, (B, units) or a pair of these, and with the next
+        states: of a stream, which is encoded forwards, as it comes. All pieces but the last have to
+        be multiples of `frames_per_annotation`."""
         new = []
         for number, (layer, state) in enumerate(zip(self.recurrent, states, strict=True)):
             together = self._together()[number]
@@ -89,6 +101,19 @@ class PyramidalEncoder(layers.Layer):
             inputs = ops.where(mask[..., None], inputs, 0.0)
             new.append(ends[0])
         return inputs, lengths, new
+
+    def _random_states(self, batch_size):
+        """For each layer, zeros in some rows and random numbers in the others."""
+
+        def draw(shape):  # The first number of a row is its coin.
+            return keras.random.uniform(shape, dtype="float32", seed=self.start_seed)
+
+        directions = 2 if self.bidirectional else 1
+        number = self.num_layers * directions
+        drawn = replicas.rows(draw, (batch_size, 1 + number * self.units))
+        begun = ops.where(drawn[:, :1] < self.random_start, 2.0 * drawn[:, 1:] - 1.0, 0.0)
+        states = ops.split(ops.cast(begun, self.compute_dtype), number, axis=-1)
+        return list(zip(states[::2], states[1::2], strict=True)) if self.bidirectional else states
 
     @property
     def frames_per_annotation(self):
@@ -109,6 +134,7 @@ class PyramidalEncoder(layers.Layer):
             "stacked": self.stacked,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout.rate,
+            "random_start": self.random_start,
         }
 
 

@@ -35,6 +35,7 @@ class BidirectionalGRU(layers.Layer):
         inputs: Tensor of shape (B, T, D).
         mask: Boolean tensor of shape (B, T), `True` = real, with padding at the end, and
             something real in each row.
+        state: A pair of tensors (B, U) to begin with, forwards and backwards; zeros unless given.
         training: Whether this is training.
 
     Returns:
@@ -54,15 +55,18 @@ class BidirectionalGRU(layers.Layer):
         self.forward.build(inputs_shape)
         self.backward.build(inputs_shape)
 
-    def call(self, inputs, mask, training=False):
+    def call(self, inputs, mask, state=None, training=False):
+        if state is None:
+            zeros = ops.zeros((ops.shape(inputs)[0], self.units), self.compute_dtype)
+            state = (zeros, zeros)
         if training and on_gpu():
-            return self._by_keras(inputs, mask)
+            return self._by_keras(inputs, mask, state)
         both = (self.forward.cell, self.backward.cell)
         weights = [cells.split(cell, inputs.shape[-1]) for cell in both]
         turned = ops.swapaxes(inputs, 0, 1)  # (T, B, D)
         steps = [ops.matmul(turned, each.known_kernel) + each.bias for each in weights]
         real = ops.swapaxes(mask, 0, 1)
-        zeros = ops.zeros((ops.shape(inputs)[0], self.units), self.compute_dtype)
+        zeros = ops.zeros_like(state[0])
 
         def advance(states, now):
             reads = zip(both, weights, now[:2], states, now[2:], strict=True)
@@ -74,16 +78,16 @@ class BidirectionalGRU(layers.Layer):
 
         (forward, backward), (ahead, behind) = loop.scan(
             advance,
-            (zeros, zeros),
+            tuple(state),
             (steps[0], ops.flip(steps[1], axis=0), real, ops.flip(real, axis=0)),
             (zeros, zeros),
         )
         annotations = ops.concatenate([ahead, ops.flip(behind, axis=0)], axis=-1)
         return Encoded(ops.swapaxes(annotations, 0, 1), forward, backward)
 
-    def _by_keras(self, inputs, mask):
-        ahead, forward = self.forward(inputs, mask=mask)
-        behind, backward = self.backward(inputs, mask=mask)
+    def _by_keras(self, inputs, mask, state):
+        ahead, forward = self.forward(inputs, mask=mask, initial_state=state[0])
+        behind, backward = self.backward(inputs, mask=mask, initial_state=state[1])
         annotations = ops.concatenate([ahead, ops.flip(behind, axis=1)], axis=-1)
         return Encoded(annotations, forward, backward)
 

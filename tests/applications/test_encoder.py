@@ -42,6 +42,18 @@ def test_it_gives_the_numbers_of_keras(encoder, inputs):
     np.testing.assert_allclose(found.backward, backward, rtol=1e-4, atol=1e-5)
 
 
+def test_it_begins_with_the_states_it_is_given(encoder, inputs):
+    """Read in two halves, forwards and backwards, what was read is as in one."""
+    whole = encoder(inputs[:1], mask=MASK[:1])
+    zeros = tf.zeros((1, UNITS))
+    ahead = encoder(inputs[:1, :4], mask=MASK[:1, :4])
+    behind = encoder(inputs[:1, 4:], mask=MASK[:1, 4:])
+    later = encoder(inputs[:1, 4:], mask=MASK[:1, 4:], state=(ahead.forward, zeros))
+    before = encoder(inputs[:1, :4], mask=MASK[:1, :4], state=(zeros, behind.backward))
+    np.testing.assert_allclose(later.forward, whole.forward, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(before.backward, whole.backward, rtol=1e-5, atol=1e-6)
+
+
 def test_on_a_gpu_training_goes_by_keras_own_layers_and_inference_does_not(
     encoder, inputs, monkeypatch
 ):

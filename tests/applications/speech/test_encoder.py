@@ -55,6 +55,18 @@ def test_padding_a_batch_changes_no_annotation(bidirectional):
         assert (found[int(count[0]) :] == 0.0).all()
 
 
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_random_states_are_in_training_alone_and_in_some_rows(bidirectional):
+    encoder = PyramidalEncoder(5, 2, 1, 3, bidirectional, random_start=0.5)
+    inputs, lengths = padded([draw(12, 4)] * 64)
+    always, _ = encoder(inputs, lengths)
+    found, _ = encoder(inputs, lengths, training=True)
+    same = np.isclose(found, always, atol=1e-6).all(axis=(1, 2))
+    assert 16 < same.sum() < 48
+    changed = ops.convert_to_numpy(found)[~same]
+    assert (changed[0] != changed[1]).any(axis=0).all()  # of every unit in either direction
+
+
 def test_a_forward_layer_is_keras_own():
     inputs, ours, theirs = draw(2, 7, 3), ForwardGRU(5), layers.GRU(5, return_sequences=True)
     mask = np.arange(7) < np.array([[7], [4]])
