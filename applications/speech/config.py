@@ -117,9 +117,9 @@ class SpeechConfig(TrainConfig):
     forgetting: float = 0.2
     """How probable what the decoder remembers is to be replaced by something random at each token
     in training, which keeps it from counting the tokens it has written."""
-    random_start: float = 0.5
-    """How probable the encoder is to begin a recording in random states in training, which keeps it
-    from telling how much there was to hear before."""
+    going_on: float = 0.5
+    """How probable the encoder is to read a recording in training as if it followed others, which
+    prepares it for recordings longer than any in training."""
     dropout: float = 0.1
     """Share of embeddings, annotations and deep output dropped in training."""
     label_smoothing: float = 0.0
@@ -148,7 +148,7 @@ class SpeechConfig(TrainConfig):
         self._require("reductions", between, f"from 0 to --encoder-layers, {self.encoder_layers}")
         self._at_least(0, "window", "noise", "gap", "length_penalty")
         self._require("pre_sigmoid_noise", min(self.pre_sigmoid_noise) > 0.0, "positive")
-        self._require("random_start", 0.0 <= self.random_start <= 1.0, "in [0, 1]")
+        self._require("going_on", 0.0 <= self.going_on <= 1.0, "in [0, 1]")
         self._shares("forgetting", "dropout", "label_smoothing", "average")
 
     def without_effect(self) -> Iterator[tuple[str, str]]:

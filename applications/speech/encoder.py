@@ -10,6 +10,8 @@ from keras import layers, ops
 from applications.training.encoder import BidirectionalGRU
 from keras_attention import masking, replicas
 
+ENDS = 256  # sequences whose ends are kept to go on from
+
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
 
 
@@ -24,15 +26,15 @@ class PyramidalEncoder(layers.Layer):
         stacked: How many frames the lowest layer sees as one step.
         bidirectional: Whether layers read in both directions; else forwards only.
         dropout: Share of what each layer is given that is dropped, but for the first.
-        random_start: How probable a sequence is to be read from random states in training, uniform
-            in [-1, 1), instead of zeros. Layers that always begin with zeros come to tell how far
-            from the beginning a step is, and after sequences longer than any in training they are
-            where they have never been.
+        going_on: How probable a sequence is to be read in training as if it followed another one:
+            from the states in which one of the last sequences ended, which itself may have gone on.
+            Layers that always begin with zeros know no states but those of short sequences, and are
+            in others after longer ones.
 
     Call arguments:
         inputs: Tensor of shape (B, T, D), 0 past the end of each sequence.
         lengths: Tensor of shape (B,), int32.
-        training: Whether dropout and random states apply.
+        training: Whether dropout and `going_on` apply.
 
     Returns:
         Annotations of shape (B, S, U), where S is T / (stacked * 2^reductions), rounded up at each
@@ -44,7 +46,7 @@ class PyramidalEncoder(layers.Layer):
     and Accurate Recurrent Neural Network Acoustic Models for Speech Recognition,
     https://arxiv.org/abs/1507.06947 (section 3, stacked frames); Narayanan, Prabhavalkar, Chiu,
     Rybach, Sainath & Strohman, 2019, Recognizing Long-Form Speech Using Streaming End-to-End
-    Models, https://arxiv.org/abs/1910.11455 (section 3, states to begin with that are random).
+    Models, https://arxiv.org/abs/1910.11455 (section 3.3, random state passing).
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class PyramidalEncoder(layers.Layer):
         stacked: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
-        random_start: float = 0.0,
+        going_on: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,8 +67,8 @@ class PyramidalEncoder(layers.Layer):
         self.stacked = stacked
         self.bidirectional = bidirectional
         self.dropout = layers.Dropout(dropout)
-        self.random_start = random_start
-        self.start_seed = keras.random.SeedGenerator()
+        self.going_on = going_on
+        self.seed_generator = keras.random.SeedGenerator()
         kind = BidirectionalGRU if bidirectional else ForwardGRU
         self.recurrent = [
             kind(units, name=f"layer_{number}", dtype=self.dtype_policy)
@@ -78,12 +80,23 @@ class PyramidalEncoder(layers.Layer):
         for layer, together in zip(self.recurrent, self._together(), strict=True):
             layer.build((None, None, together * width))
             width = 2 * self.units if self.bidirectional else self.units
+        if self.going_on > 0.0:
+            self.ends = self.add_weight(
+                shape=(ENDS, self.num_layers * width),
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                name="ends",
+            )
 
     def call(self, inputs, lengths, training=False):
-        states = [None] * self.num_layers
-        if training and self.random_start > 0.0:
-            states = self._random_states(ops.shape(inputs)[0])
-        return self.run(inputs, lengths, states, training)[:2]
+        goes_on = training and self.going_on > 0.0
+        states = self._begin(ops.shape(inputs)[0]) if goes_on else [None] * self.num_layers
+        annotations, lengths, states = self.run(inputs, lengths, states, training)
+        if goes_on:
+            self._end(states)
+        return annotations, lengths
 
     def run(self, inputs, lengths, states, training=False):
         """`call` from states of the layers, (B, units) or a pair of these, and with the next
@@ -99,21 +112,27 @@ class PyramidalEncoder(layers.Layer):
             given = {} if state is None else {"state": state}
             inputs, *ends = layer(inputs, mask=mask, **given)
             inputs = ops.where(mask[..., None], inputs, 0.0)
-            new.append(ends[0])
+            new.append(tuple(ends) if self.bidirectional else ends[0])
         return inputs, lengths, new
 
-    def _random_states(self, batch_size):
-        """For each layer, zeros in some rows and random numbers in the others."""
+    def _begin(self, batch_size):
+        """For each layer, where others have ended in some rows, and zeros elsewhere."""
 
-        def draw(shape):  # The first number of a row is its coin.
-            return keras.random.uniform(shape, dtype="float32", seed=self.start_seed)
+        def draw(shape):  # A coin for each row, and which of the ends it is.
+            return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
 
-        directions = 2 if self.bidirectional else 1
-        number = self.num_layers * directions
-        drawn = replicas.rows(draw, (batch_size, 1 + number * self.units))
-        begun = ops.where(drawn[:, :1] < self.random_start, 2.0 * drawn[:, 1:] - 1.0, 0.0)
+        coin, which = ops.unstack(replicas.rows(draw, (batch_size, 2)), axis=-1)
+        ends = ops.take(self.ends.value, ops.cast(which * ENDS, "int32"), axis=0)
+        begun = ops.where(coin[:, None] < self.going_on, ends, 0.0)
+        number = begun.shape[-1] // self.units
         states = ops.split(ops.cast(begun, self.compute_dtype), number, axis=-1)
         return list(zip(states[::2], states[1::2], strict=True)) if self.bidirectional else states
+
+    def _end(self, states):
+        """Keeps the ends of the last sequences."""
+        new = ops.concatenate(keras.tree.flatten(states), axis=-1)
+        new = ops.cast(ops.stop_gradient(new), self.ends.dtype)
+        self.ends.assign(ops.concatenate([new, self.ends.value], axis=0)[:ENDS])
 
     @property
     def frames_per_annotation(self):
@@ -134,7 +153,7 @@ class PyramidalEncoder(layers.Layer):
             "stacked": self.stacked,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout.rate,
-            "random_start": self.random_start,
+            "going_on": self.going_on,
         }
 
 

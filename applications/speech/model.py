@@ -190,7 +190,7 @@ def build(config: SpeechConfig, facts: Facts) -> keras.Model:
             "reductions": config.reductions,
             "stacked": config.stacked_frames,
             "bidirectional": config.bidirectional,
-            "random_start": config.random_start,
+            "going_on": config.going_on,
         },
         attention=config.attention,
         looks=_looks(config),

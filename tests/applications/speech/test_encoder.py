@@ -56,15 +56,34 @@ def test_padding_a_batch_changes_no_annotation(bidirectional):
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_random_states_are_in_training_alone_and_in_some_rows(bidirectional):
-    encoder = PyramidalEncoder(5, 2, 1, 3, bidirectional, random_start=0.5)
-    inputs, lengths = padded([draw(12, 4)] * 64)
+def test_in_training_a_sequence_may_go_on_where_another_ended(bidirectional):
+    encoder = PyramidalEncoder(5, 2, 0, 1, bidirectional, going_on=1.0)
+    frames, length = draw(1, 12, 4), np.array([12], np.int32)
+    first, _ = encoder(frames, length, training=True)  # after none
+    np.testing.assert_allclose(first, encoder(frames, length)[0], atol=1e-6)
+    ends = ops.convert_to_numpy(encoder.ends)
+    assert (ends[0] != 0.0).all() and (ends[1:] == 0.0).all()
+    encoder.ends.assign(np.repeat(ends[:1], len(ends), axis=0))
+    second, _ = encoder(frames, length, training=True)
+    if not bidirectional:  # As the second half of one sequence.
+        twice, _ = encoder(np.concatenate([frames, frames], axis=1), 2 * length)
+        np.testing.assert_allclose(second, twice[:, 12:], rtol=1e-4, atol=1e-6)
+    assert np.abs(second - first).max() > 1e-3
+    kept = ops.convert_to_numpy(encoder.ends)
+    assert (kept[0] != kept[1]).any() and (kept[1:] == ends[0]).all()
+    np.testing.assert_allclose(encoder(frames, length)[0], first, atol=1e-6)
+
+
+def test_so_many_sequences_go_on():
+    encoder = PyramidalEncoder(5, 2, 0, 1, going_on=0.25)
+    inputs, lengths = padded([draw(12, 4)] * 400)
     always, _ = encoder(inputs, lengths)
+    encoder.ends.assign(draw(*encoder.ends.shape))
     found, _ = encoder(inputs, lengths, training=True)
     same = np.isclose(found, always, atol=1e-6).all(axis=(1, 2))
-    assert 16 < same.sum() < 48
+    assert 260 < same.sum() < 340
     changed = ops.convert_to_numpy(found)[~same]
-    assert (changed[0] != changed[1]).any(axis=0).all()  # of every unit in either direction
+    assert len(np.unique(changed[:, 0, 0])) > 60  # of different ends
 
 
 def test_a_forward_layer_is_keras_own():
