@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
+from export.memory import mallopt
 
 _TOP_PAD = -2  # M_TOP_PAD of mallopt(3)
 _HEAP = 64 * 2**20  # bytes of a thread's heap in glibc
@@ -18,7 +17,4 @@ def keep_freed() -> bool:
     Returns:
         Whether the C library knows of it.
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_TOP_PAD, _HEAP))
+    return mallopt(_TOP_PAD, _HEAP)

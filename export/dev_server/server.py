@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from export import memory
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_messages import Messages
@@ -201,6 +202,7 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
         number: signal.signal(number, lambda *_: stop.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
+    memory.share_arenas()
     gc.freeze()  # else a third of a second, in which nobody is served, now and then
     try:
         with server:

@@ -5,13 +5,17 @@ import platform
 import sys
 import types
 
+import pytest
+
 from applications.training import memory
+from export.memory import share_arenas
 
 
-def test_glibc_is_asked_and_no_other(monkeypatch):
-    assert memory.keep_freed() == (platform.libc_ver()[0] == "glibc")
+@pytest.mark.parametrize("ask", [memory.keep_freed, share_arenas])
+def test_glibc_is_asked_and_no_other(monkeypatch, ask):
+    assert ask() == (platform.libc_ver()[0] == "glibc")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace())
-    assert not memory.keep_freed()
+    assert not ask()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", None)
-    assert not memory.keep_freed()
+    assert not ask()
