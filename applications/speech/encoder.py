@@ -26,10 +26,11 @@ class PyramidalEncoder(layers.Layer):
         stacked: How many frames the lowest layer sees as one step.
         bidirectional: Whether layers read in both directions; else forwards only.
         dropout: Share of what each layer is given that is dropped, but for the first.
-        going_on: How probable a sequence is to be read in training as if it followed another one:
-            from the states in which one of the last sequences ended, which itself may have gone on.
-            Layers that always begin with zeros know no states but those of short sequences, and are
-            in others after longer ones.
+        going_on: How probable a sequence is to be read in training as if it followed another one,
+            forwards from the states in which one of the last sequences ended, which itself may have
+            gone on. Layers that always begin with zeros know no states but those of short
+            sequences, and are in others after longer ones. Backwards all begin with zeros, by
+            which the end is known.
 
     Call arguments:
         inputs: Tensor of shape (B, T, D), 0 past the end of each sequence.
@@ -82,7 +83,7 @@ class PyramidalEncoder(layers.Layer):
             width = 2 * self.units if self.bidirectional else self.units
         if self.going_on > 0.0:
             self.ends = self.add_weight(
-                shape=(ENDS, self.num_layers * width),
+                shape=(ENDS, self.num_layers * self.units),
                 initializer="zeros",
                 trainable=False,
                 autocast=False,
@@ -99,9 +100,9 @@ class PyramidalEncoder(layers.Layer):
         return annotations, lengths
 
     def run(self, inputs, lengths, states, training=False):
-        """`call` from states of the layers, (B, units) or a pair of these, and with the next
-        states: of a stream, which is encoded forwards, as it comes. All pieces but the last have to
-        be multiples of `frames_per_annotation`."""
+        """`call` from states of the layers, (B, units), or a pair of these for both directions, and
+        with the next states forwards: of a stream, which is encoded as it comes. All pieces but the
+        last have to be multiples of `frames_per_annotation`."""
         new = []
         for number, (layer, state) in enumerate(zip(self.recurrent, states, strict=True)):
             together = self._together()[number]
@@ -112,11 +113,11 @@ class PyramidalEncoder(layers.Layer):
             given = {} if state is None else {"state": state}
             inputs, *ends = layer(inputs, mask=mask, **given)
             inputs = ops.where(mask[..., None], inputs, 0.0)
-            new.append(tuple(ends) if self.bidirectional else ends[0])
+            new.append(ends[0])
         return inputs, lengths, new
 
     def _begin(self, batch_size):
-        """For each layer, where others have ended in some rows, and zeros elsewhere."""
+        """For each layer, where others ended in some rows, and zeros elsewhere."""
 
         def draw(shape):  # A coin for each row, and which of the ends it is.
             return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
@@ -124,13 +125,14 @@ class PyramidalEncoder(layers.Layer):
         coin, which = ops.unstack(replicas.rows(draw, (batch_size, 2)), axis=-1)
         ends = ops.take(self.ends.value, ops.cast(which * ENDS, "int32"), axis=0)
         begun = ops.where(coin[:, None] < self.going_on, ends, 0.0)
-        number = begun.shape[-1] // self.units
-        states = ops.split(ops.cast(begun, self.compute_dtype), number, axis=-1)
-        return list(zip(states[::2], states[1::2], strict=True)) if self.bidirectional else states
+        states = ops.split(ops.cast(begun, self.compute_dtype), self.num_layers, axis=-1)
+        if self.bidirectional:
+            return [(state, ops.zeros_like(state)) for state in states]
+        return states
 
     def _end(self, states):
         """Keeps the ends of the last sequences."""
-        new = ops.concatenate(keras.tree.flatten(states), axis=-1)
+        new = ops.concatenate(states, axis=-1)
         new = ops.cast(ops.stop_gradient(new), self.ends.dtype)
         self.ends.assign(ops.concatenate([new, self.ends.value], axis=0)[:ENDS])
 
