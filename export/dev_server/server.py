@@ -202,7 +202,7 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
         number: signal.signal(number, lambda *_: stop.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
-    memory.share_arenas()
+    memory.give_back_freed()
     gc.freeze()  # else a third of a second, in which nobody is served, now and then
     try:
         with server:
