@@ -117,9 +117,9 @@ class SpeechConfig(TrainConfig):
     forgetting: float = 0.2
     """How probable what the decoder remembers is to be replaced by something random at each token
     in training, which keeps it from counting the tokens it has written."""
-    going_on: float = 0.5
-    """How probable the encoder is to read a recording in training as if it followed others, which
-    prepares it for recordings longer than any in training."""
+    going_on: float = 0.0
+    """How probable a recording is to be encoded in training as if it stood among others, which
+    prepares the encoder for recordings longer than any in training."""
     dropout: float = 0.1
     """Share of embeddings, annotations and deep output dropped in training."""
     label_smoothing: float = 0.0

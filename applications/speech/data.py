@@ -152,7 +152,8 @@ def _shuffled(
             pool.sort(key=lambda recording: len(recording.audio))
             count = len(pool) // size
             for start in rng.permutation(count) * size:
-                yield _batch(pool[start : start + size], facts)
+                goes_on = rng.random(size) < config.going_on
+                yield _batch(pool[start : start + size], facts, goes_on)
 
     return _dataset(batches, train.count // size)
 
@@ -163,13 +164,14 @@ def _in_order(part: Sequence[Recording], facts: Facts, batch_size: int) -> tf.da
 
     def batches() -> Iterator[tuple]:
         for start in starts:
-            yield _batch(part[start : start + batch_size], facts)
+            rows = part[start : start + batch_size]
+            yield _batch(rows, facts, np.zeros(len(rows), bool))
 
     return _dataset(batches, len(starts))
 
 
-def _batch(part: Sequence[Recording], facts: Facts) -> tuple:
-    """Inputs, labels and sample weights."""
+def _batch(part: Sequence[Recording], facts: Facts, goes_on: np.ndarray) -> tuple:
+    """Inputs, labels and sample weights. What goes on does not teach how a recording ends."""
     audio, lengths = features.padded([recording.audio for recording in part])
     ids = facts.tokenizer.encode(tf.constant([recording.text for recording in part])).to_list()
     shape = len(part), max(map(len, ids)) + 1
@@ -179,8 +181,14 @@ def _batch(part: Sequence[Recording], facts: Facts) -> tuple:
     for number, tokens in enumerate(ids):
         transcript[number, 1 : len(tokens) + 1] = labels[number, : len(tokens)] = tokens
         labels[number, len(tokens)] = text.END
-        weights[number, : len(tokens) + 1] = 1.0
-    return {"audio": audio, "audio_lengths": lengths, "transcript": transcript}, labels, weights
+        weights[number, : len(tokens) + (not goes_on[number])] = 1.0
+    inputs = {
+        "audio": audio,
+        "audio_lengths": lengths,
+        "transcript": transcript,
+        "goes_on": goes_on,
+    }
+    return inputs, labels, weights
 
 
 def _dataset(batches: Callable[[], Iterable[tuple]], count: int) -> tf.data.Dataset:
@@ -190,6 +198,7 @@ def _dataset(batches: Callable[[], Iterable[tuple]], count: int) -> tf.data.Data
         "audio": tf.TensorSpec((None, None), tf.float32),
         "audio_lengths": tf.TensorSpec((None,), tf.int32),
         "transcript": ids,
+        "goes_on": tf.TensorSpec((None,), tf.bool),
     }
     signature = (inputs, ids, tf.TensorSpec((None, None), tf.float32))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)

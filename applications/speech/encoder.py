@@ -10,8 +10,6 @@ from keras import layers, ops
 from applications.training.encoder import BidirectionalGRU
 from keras_attention import masking, replicas
 
-ENDS = 256  # sequences whose ends are kept to go on from
-
 register = keras.saving.register_keras_serializable(package="keras_attention_applications")
 
 
@@ -26,16 +24,16 @@ class PyramidalEncoder(layers.Layer):
         stacked: How many frames the lowest layer sees as one step.
         bidirectional: Whether layers read in both directions; else forwards only.
         dropout: Share of what each layer is given that is dropped, but for the first.
-        going_on: How probable a sequence is to be read in training as if it followed another one,
-            forwards from the states in which one of the last sequences ended, which itself may have
-            gone on. Layers that always begin with zeros know no states but those of short
-            sequences, and are in others after longer ones. Backwards all begin with zeros, by
-            which the end is known.
+        num_ends: So many sequences' last states are kept, for others to go on from.
 
     Call arguments:
         inputs: Tensor of shape (B, T, D), 0 past the end of each sequence.
         lengths: Tensor of shape (B,), int32.
-        training: Whether dropout and `going_on` apply.
+        goes_on: Boolean tensor of shape (B,), which sequences to read in training as if they stood
+            among others: from the states in which one of the last ones ended, in either direction,
+            which itself may have gone on. Layers that always begin with zeros know no states but
+            those of short sequences, and are in others within longer ones.
+        training: Whether dropout applies, and `goes_on`.
 
     Returns:
         Annotations of shape (B, S, U), where S is T / (stacked * 2^reductions), rounded up at each
@@ -58,7 +56,7 @@ class PyramidalEncoder(layers.Layer):
         stacked: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
-        going_on: float = 0.0,
+        num_ends: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -68,7 +66,7 @@ class PyramidalEncoder(layers.Layer):
         self.stacked = stacked
         self.bidirectional = bidirectional
         self.dropout = layers.Dropout(dropout)
-        self.going_on = going_on
+        self.num_ends = num_ends
         self.seed_generator = keras.random.SeedGenerator()
         kind = BidirectionalGRU if bidirectional else ForwardGRU
         self.recurrent = [
@@ -81,9 +79,9 @@ class PyramidalEncoder(layers.Layer):
         for layer, together in zip(self.recurrent, self._together(), strict=True):
             layer.build((None, None, together * width))
             width = 2 * self.units if self.bidirectional else self.units
-        if self.going_on > 0.0:
+        if self.num_ends > 0:
             self.ends = self.add_weight(
-                shape=(ENDS, self.num_layers * self.units),
+                shape=(self.num_ends, self.num_layers * width),
                 initializer="zeros",
                 trainable=False,
                 autocast=False,
@@ -91,18 +89,18 @@ class PyramidalEncoder(layers.Layer):
                 name="ends",
             )
 
-    def call(self, inputs, lengths, training=False):
-        goes_on = training and self.going_on > 0.0
-        states = self._begin(ops.shape(inputs)[0]) if goes_on else [None] * self.num_layers
+    def call(self, inputs, lengths, goes_on=None, training=False):
+        among = training and self.num_ends > 0 and goes_on is not None
+        states = self._begin(goes_on) if among else [None] * self.num_layers
         annotations, lengths, states = self.run(inputs, lengths, states, training)
-        if goes_on:
+        if among:
             self._end(states)
         return annotations, lengths
 
     def run(self, inputs, lengths, states, training=False):
-        """`call` from states of the layers, (B, units), or a pair of these for both directions, and
-        with the next states forwards: of a stream, which is encoded as it comes. All pieces but the
-        last have to be multiples of `frames_per_annotation`."""
+        """`call` from states of the layers, (B, units) or a pair of these, and with the next
+        states: of a stream, which is encoded forwards, as it comes. All pieces but the last have to
+        be multiples of `frames_per_annotation`."""
         new = []
         for number, (layer, state) in enumerate(zip(self.recurrent, states, strict=True)):
             together = self._together()[number]
@@ -113,28 +111,26 @@ class PyramidalEncoder(layers.Layer):
             given = {} if state is None else {"state": state}
             inputs, *ends = layer(inputs, mask=mask, **given)
             inputs = ops.where(mask[..., None], inputs, 0.0)
-            new.append(ends[0])
+            new.append(tuple(ends) if self.bidirectional else ends[0])
         return inputs, lengths, new
 
-    def _begin(self, batch_size):
-        """For each layer, where others ended in some rows, and zeros elsewhere."""
+    def _begin(self, goes_on):
+        """For each layer, where others ended in the rows that go on, and zeros elsewhere."""
 
-        def draw(shape):  # A coin for each row, and which of the ends it is.
+        def draw(shape):
             return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
 
-        coin, which = ops.unstack(replicas.rows(draw, (batch_size, 2)), axis=-1)
-        ends = ops.take(self.ends.value, ops.cast(which * ENDS, "int32"), axis=0)
-        begun = ops.where(coin[:, None] < self.going_on, ends, 0.0)
-        states = ops.split(ops.cast(begun, self.compute_dtype), self.num_layers, axis=-1)
-        if self.bidirectional:
-            return [(state, ops.zeros_like(state)) for state in states]
-        return states
+        which = self.num_ends * replicas.rows(draw, (ops.shape(goes_on)[0],))
+        ends = ops.take(self.ends.value, ops.cast(which, "int32"), axis=0)
+        begun = ops.cast(ops.where(goes_on[:, None], ends, 0.0), self.compute_dtype)
+        states = ops.split(begun, begun.shape[-1] // self.units, axis=-1)
+        return list(zip(states[::2], states[1::2], strict=True)) if self.bidirectional else states
 
     def _end(self, states):
         """Keeps the ends of the last sequences."""
-        new = ops.concatenate(states, axis=-1)
+        new = ops.concatenate(keras.tree.flatten(states), axis=-1)
         new = ops.cast(ops.stop_gradient(new), self.ends.dtype)
-        self.ends.assign(ops.concatenate([new, self.ends.value], axis=0)[:ENDS])
+        self.ends.assign(ops.concatenate([new, self.ends.value], axis=0)[: self.num_ends])
 
     @property
     def frames_per_annotation(self):
@@ -155,7 +151,7 @@ class PyramidalEncoder(layers.Layer):
             "stacked": self.stacked,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout.rate,
-            "going_on": self.going_on,
+            "num_ends": self.num_ends,
         }
 
 

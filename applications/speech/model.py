@@ -30,6 +30,8 @@ from keras_attention import (
 )
 
 
+ENDS = 256  # recordings from whose ends others go on
+
 @keras.saving.register_keras_serializable(package="keras_attention_applications")
 class SpeechRecognizer(keras.Model):
     """Attention-based speech recognition (Chorowski et al.), on a pyramid (Chan et al.).
@@ -55,8 +57,8 @@ class SpeechRecognizer(keras.Model):
             dropped in training.
 
     Call arguments:
-        inputs: A dict of `audio` (B, N) float32, `audio_lengths` (B,), in samples, and `transcript`
-            (B, T), ids behind a start token.
+        inputs: A dict of `audio` (B, N) float32, `audio_lengths` (B,), in samples, `transcript`
+            (B, T), ids behind a start token, and perhaps `goes_on` (B,), see `PyramidalEncoder`.
 
     Returns:
         Logits (B, T, vocabulary_size), float32.
@@ -112,17 +114,22 @@ class SpeechRecognizer(keras.Model):
         self.output_layer.build((None, None, width))
 
     def call(self, inputs, training=False):
-        annotations, lengths = self.encode(inputs["audio"], inputs["audio_lengths"], training)
+        heard, frames = self.hear(inputs["audio"], inputs["audio_lengths"])
+        annotations, lengths = self.encoder(heard, frames, inputs.get("goes_on"), training=training)
         memory = self.remember(annotations, lengths, training)
         embedded = self.dropout(self.embedding(inputs["transcript"]), training=training)
         state = self.decoder.initial_state(memory)
         decoded = self.decoder.run(embedded, memory, state, training=training)
         return self._logits(decoded.outputs, decoded.contexts, embedded, training)
 
-    def encode(self, audio, lengths, training=False):
+    def encode(self, audio, lengths):
         """Annotations (B, S, D), and how many each recording has, (B,)."""
+        return self.encoder(*self.hear(audio, lengths))
+
+    def hear(self, audio, lengths):
+        """Features (B, T, F), and how many frames of each recording there are, (B,)."""
         heard, frames = features.extract(audio, lengths, self.heard)
-        return self.encoder(ops.cast(heard, self.compute_dtype), frames, training=training)
+        return ops.cast(heard, self.compute_dtype), frames
 
     def remember(self, annotations, lengths, training=False):
         """The memory that the decoder looks at."""
@@ -190,7 +197,7 @@ def build(config: SpeechConfig, facts: Facts) -> keras.Model:
             "reductions": config.reductions,
             "stacked": config.stacked_frames,
             "bidirectional": config.bidirectional,
-            "going_on": config.going_on,
+            "num_ends": ENDS if config.going_on else 0,
         },
         attention=config.attention,
         looks=_looks(config),
