@@ -78,6 +78,23 @@ def test_a_batch_holds_what_it_should(tones):
     assert inputs["audio_lengths"].dtype == labels.dtype == np.int32
 
 
+def test_what_goes_on_teaches_no_end(tones):
+    config = dataclasses.replace(SHORT, going_on=0.5)
+    read = data.datasets(config, epoch_counter())
+    read_again = data.datasets(config, epoch_counter())
+    goes_on = []
+    for (inputs, labels, weights), (again, *_) in zip(
+        batches(read.train), batches(read_again.train), strict=True
+    ):
+        np.testing.assert_array_equal(inputs["goes_on"], again["goes_on"])
+        counted = (labels != text.PAD) & ~((labels == text.END) & inputs["goes_on"][:, None])
+        np.testing.assert_array_equal(weights > 0, counted)
+        goes_on.extend(inputs["goes_on"])
+    assert 0 < sum(goes_on) < len(goes_on)
+    for part in (tones[0].train, read.validation, read.test):
+        assert not any(inputs["goes_on"].any() for inputs, *_ in batches(part))
+
+
 def test_held_out_parts_hold_every_string_in_order(tones):
     read = tones[0]
     for dataset, part in ((read.validation, read.examples.validation), (read.test, read[4].test)):
