@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -186,6 +186,17 @@ class SpeechExport(ExportOptions):
     """Exponent of the length penalty (Wu et al.)."""
 
 
+_DIGIT_STRINGS = SpeechConfig(
+    run_dir=Path("runs/digit_strings"),
+    data="digit_strings",
+    data_dir=Path("data/fsdd"),
+    tokens="words",
+    epochs=8,
+    learning_rate=2e-3,
+    batch_size=32,
+    average=0.99,
+)
+
 PRESETS = {
     "tones": SpeechConfig(
         run_dir=Path("runs/tones"),
@@ -196,15 +207,14 @@ PRESETS = {
         average=0.99,
         beam_width=3,
     ),
-    "digit_strings": SpeechConfig(
-        run_dir=Path("runs/digit_strings"),
-        data="digit_strings",
-        data_dir=Path("data/fsdd"),
-        tokens="words",
-        epochs=8,
-        learning_rate=2e-3,
-        batch_size=32,
-        average=0.99,
+    "digit_strings": _DIGIT_STRINGS,
+    "digit_strings_monotonic": replace(
+        _DIGIT_STRINGS,
+        run_dir=Path("runs/digit_strings_monotonic"),
+        attention="monotonic",
+        going_on=0.5,
+        forgetting=0.6,
+        epochs=12,
     ),
     # The widths of Chorowski et al., on the 960 hours that later work reports. Untested at scale.
     "librispeech": SpeechConfig(
