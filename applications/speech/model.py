@@ -29,7 +29,6 @@ from keras_attention import (
     search,
 )
 
-
 ENDS = 256  # recordings from whose ends others go on
 
 @keras.saving.register_keras_serializable(package="keras_attention_applications")
