@@ -31,6 +31,7 @@ from keras_attention import (
 
 ENDS = 256  # recordings from whose ends others go on
 
+
 @keras.saving.register_keras_serializable(package="keras_attention_applications")
 class SpeechRecognizer(keras.Model):
     """Attention-based speech recognition (Chorowski et al.), on a pyramid (Chan et al.).
