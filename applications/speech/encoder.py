@@ -45,7 +45,7 @@ class PyramidalEncoder(layers.Layer):
     and Accurate Recurrent Neural Network Acoustic Models for Speech Recognition,
     https://arxiv.org/abs/1507.06947 (section 3, stacked frames); Narayanan, Prabhavalkar, Chiu,
     Rybach, Sainath & Strohman, 2019, Recognizing Long-Form Speech Using Streaming End-to-End
-    Models, https://arxiv.org/abs/1910.11455 (section 3.3, random state passing).
+    Models, https://arxiv.org/abs/1910.11455 (random state passing).
     """
 
     def __init__(

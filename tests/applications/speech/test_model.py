@@ -66,6 +66,21 @@ def test_a_step_trains_every_weight_and_a_file_keeps_them(kind, tmp_path):
     np.testing.assert_allclose(revived(inputs), recognizer(inputs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["location", "monotonic"])
+def test_recordings_stand_among_others_in_training_alone(kind, tmp_path):
+    recognizer = model.build(dataclasses.replace(config(kind), going_on=0.5), FACTS)
+    inputs, labels, weights = batch()
+    inputs["goes_on"] = np.array([True, False])
+    before = recognizer(inputs)
+    recognizer(inputs, training=True)
+    assert (recognizer.encoder.ends.numpy()[:2] != 0.0).all()
+    np.testing.assert_array_equal(recognizer(inputs), before)
+    recognizer.train_on_batch(inputs, labels, weights)
+    recognizer.save(tmp_path / "model.keras")
+    revived = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(revived.encoder.ends, recognizer.encoder.ends)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_no_logit(kind):
     recognizer, (inputs, *_) = model.build(config(kind), FACTS), batch()
