@@ -25,8 +25,8 @@ SMALL = {
         *["--cnn-units", "4", "8", "--average", "0.9", "--beam-width", "2"],
     ],
     "recognition": [
-        *["--units", "16", "--hidden-units", "8", "--batch-size", "256", "--monte-carlo", "2"],
-        *["--num-glimpses", "2"],
+        *["--units", "16", "--batch-size", "256"],
+        *["--hidden-units", "8", "--monte-carlo", "2", "--num-glimpses", "2"],
     ],
     "question_answering": [
         *["--linear-start", "0", "--units", "8", "--batch-size", "8"],
@@ -60,7 +60,7 @@ LINES = {
 OTHERS = {
     "hard": ["captioning", *SMALL["captioning"], "--attention", "hard"],
     "input_feeding": ["translation", *SMALL["translation"], "--input-feeding"],
-    "seen_whole": ["recognition", *SMALL["recognition"][:-2], "--attention", "none"],
+    "seen_whole": ["recognition", *SMALL["recognition"][:4], "--attention", "none"],
     "uniform": ["reading", *SMALL["reading"], "--attention", "uniform"],
     "positions": ["long_term_memory", *SMALL["long_term_memory"], "--preset", "order_positions"],
     "two_steps_an_update": [

@@ -175,7 +175,8 @@ def test_predict_answers_each_line(trained, loaded, examples, monkeypatch, capfd
 @pytest.mark.parametrize("attention", ["uniform", "none"])
 def test_controls_go_the_same_road(attention, tmp_path):
     folder, exports = tmp_path / "run", tmp_path / "exports"
-    assert train(folder, *FEW, "--tasks", 1, 6, "--attention", attention) == 0
+    few = FEW if attention == "uniform" else FEW[:2]  # what reads nothing has no memory
+    assert train(folder, *few, "--tasks", 1, 6, "--attention", attention) == 0
     assert cli.main(["export", str(folder), "--to", str(exports)]) == 0
     with DevServer(exports, grpc_port=0, rest_port=0) as running:
         with Client(f"127.0.0.1:{running.grpc_port}", "question_answering") as client:

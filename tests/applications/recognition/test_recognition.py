@@ -19,11 +19,12 @@ from export.portable import SUFFIXES
 from tests.applications.recognition import mnist_files
 from tests.export.runtimes import answer, needs
 
-SMALL = ["--units", "16", "--hidden-units", "8", "--batch-size", "8", "--monte-carlo", "2"]
+WHOLE = ["--units", "16", "--batch-size", "8"]
+SMALL = [*WHOLE, "--hidden-units", "8", "--monte-carlo", "2"]
 
 
-def train(folder, *arguments):
-    arguments = [*SMALL, "--epochs", "2", *map(str, arguments)]
+def train(folder, *arguments, small=SMALL):
+    arguments = [*small, "--epochs", "2", *map(str, arguments)]
     return cli.main(["train", "recognition", "--run-dir", str(folder), *arguments])
 
 
@@ -178,7 +179,9 @@ def test_predict_reads_the_files_it_is_told(
 @pytest.mark.parametrize("attention", ["random", "none"])
 def test_controls_go_the_same_road(attention, mnist, tmp_path):
     folder, exports = tmp_path / "run", tmp_path / "exports"
-    assert train(folder, *mnist, "--attention", attention) == 0
+    given = {"random": (*mnist,), "none": mnist[:4]}[attention]  # the whole has no glimpses
+    small = {"random": SMALL, "none": WHOLE}[attention]
+    assert train(folder, *given, "--attention", attention, small=small) == 0
     assert cli.main(["evaluate", str(folder)]) == 0
     assert cli.main(["export", str(folder), "--to", str(exports)]) == 0
     with DevServer(exports, grpc_port=0, rest_port=0) as running:
