@@ -158,6 +158,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.allow(self.connection, _SECONDS)
         super().handle_one_request()
 
+    def finish(self) -> None:
+        """Closes both files, even where a client that went away cannot be sent the rest."""
+        try:
+            super().finish()
+        finally:
+            self.rfile.close()
+
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Tells what the standard library finds wrong with a request as any other error."""
         self._refuse(error_answer(code, message or self.responses[code][0]))

@@ -1,6 +1,7 @@
 """Requests that are wrong in every way, cut connections, and what they once found."""
 
 import gzip
+import io
 import json
 import math
 import socket
@@ -52,6 +53,22 @@ def test_abuse_is_answered_and_a_good_client_notices_nothing(abused, batching, c
     assert seen.failures == [] and (seen.requests, seen.aborted) == (150, 20)
     assert good.lost == [] and good.answered > 0
     assert "Traceback" not in caplog.text + capfd.readouterr().err
+
+
+def test_nothing_stays_open_where_a_client_is_gone_before_its_answer():
+    class Gone(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise BrokenPipeError
+
+    handler = http_server._Handler.__new__(http_server._Handler)
+    handler.rfile, handler.wfile = io.BytesIO(), io.BufferedWriter(Gone())
+    handler.wfile.write(b"an answer")
+    with pytest.raises(BrokenPipeError):
+        handler.finish()
+    assert handler.rfile.closed
 
 
 def raw(server, sent):
