@@ -179,9 +179,8 @@ def test_predict_reads_the_files_it_is_told(
 @pytest.mark.parametrize("attention", ["random", "none"])
 def test_controls_go_the_same_road(attention, mnist, tmp_path):
     folder, exports = tmp_path / "run", tmp_path / "exports"
-    given = {"random": (*mnist,), "none": mnist[:4]}[attention]  # the whole has no glimpses
-    small = {"random": SMALL, "none": WHOLE}[attention]
-    assert train(folder, *given, "--attention", attention, small=small) == 0
+    flags, small = (mnist, SMALL) if attention == "random" else (mnist[:4], WHOLE)  # no glimpses
+    assert train(folder, *flags, "--attention", attention, small=small) == 0
     assert cli.main(["evaluate", str(folder)]) == 0
     assert cli.main(["export", str(folder), "--to", str(exports)]) == 0
     with DevServer(exports, grpc_port=0, rest_port=0) as running:
