@@ -238,7 +238,7 @@ class Captioner(keras.Model):
         memory, state = self.encode(image)
         bias = searching.bias_of_what_may_come(self.output_layer.units)
 
-        def step(ids, state):
+        def step(ids, state, memory):
             embedded = self.embedding(ids)
             done = self.decoder.step(embedded, state, memory)
             logits = self._logits(done.output, done.context, embedded)
@@ -247,6 +247,7 @@ class Captioner(keras.Model):
         return searching.best(
             step,
             state,
+            memory,
             batch_size=ops.shape(image)[0],
             max_length=max_length,
             beam_width=beam_width,

@@ -162,14 +162,10 @@ class SpeechRecognizer(keras.Model):
     ) -> search.Hypotheses:
         """Searches for transcripts of what `encode` gave."""
         memory = self.remember(annotations, lengths)
-        state = self.decoder.initial_state(memory)
-
-        def step(ids, state):
-            return self.step(ids, state, memory)
-
         return searching.best(
-            step,
-            state,
+            self.step,
+            self.decoder.initial_state(memory),
+            memory,
             batch_size=ops.shape(annotations)[0],
             max_length=max_length,
             beam_width=beam_width,

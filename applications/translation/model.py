@@ -174,7 +174,7 @@ class Translator(keras.Model):
         mask = masking.padding_mask(source_lengths, ops.shape(source)[1])
         bias = self._bias_of_what_may_come()
 
-        def step(ids, state):
+        def step(ids, state, memory):
             embedded = self.target_embedding(ids)
             done = self.decoder.step(embedded, state, memory)
             logits = self._logits(done.output, done.context, embedded, bias)
@@ -183,6 +183,7 @@ class Translator(keras.Model):
         return searching.best(
             step,
             state,
+            memory,
             batch_size=ops.shape(source)[0],
             max_length=max_length,
             beam_width=beam_width,

@@ -9,8 +9,15 @@ vocabulary, -inf where a token is banned, never NaN. `weights` (N, Tv) are the a
 this step, (N, 0) where there are none. `state` is any tree of tensors with leading axis N: a search
 is given the state of one row a sentence, repeats it, and re-orders it from step to step. The
 hypotheses of one sentence stand side by side: row = sentence * N / B + hypothesis. What does not
-change during a search, such as the memory that attention reads, belongs in the closure of `step`,
-where it is neither repeated nor moved.
+change during a search is neither repeated nor moved: it belongs in the closure of `step` or, if
+there is a row of it for each sentence, in `memory`, such as the memory that attention reads. Given
+one, a search asks
+
+    step(ids, state, memory) -> (log_probs, state, weights)
+
+and the rows of the memory are those of the sentences that `ids` belong to. A beam search in a graph
+that knows no batch size (TensorFlow's, as in a SavedModel) goes on with fewer sentences as some are
+done, so that a batch costs what its sentences need, not all of them what the longest does.
 
 The searches run eagerly, in a `tf.function` of unknown sizes, under XLA where all sizes are Python
 integers, and in a SavedModel, from TensorFlow's core operations only.

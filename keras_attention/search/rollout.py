@@ -35,6 +35,7 @@ def greedy_search(
     start_id: int,
     end_id: int,
     max_length,
+    memory=None,
     min_length: int = 0,
     pad_id: int = 0,
 ) -> Hypotheses:
@@ -52,6 +53,8 @@ def greedy_search(
         end_id: The token after the last.
         max_length: Most tokens of a hypothesis, the end token included; an integer or a scalar
             tensor.
+        memory: A tree of tensors (batch_size, …) that `step` is given as its third argument: see
+            `keras_attention.search`.
         min_length: Fewest tokens of a hypothesis, without the end token.
         pad_id: What fills `ids` behind the end token.
 
@@ -72,7 +75,7 @@ def greedy_search(
     def choose(time, log_probs):
         return top_k(log_probs, 1)[1][:, 0]
 
-    return _roll_out(step, state, choose, 1, limits)
+    return _roll_out(step, state, memory, choose, 1, limits)
 
 
 def sample_search(
@@ -84,6 +87,7 @@ def sample_search(
     end_id: int,
     max_length,
     seed: int | keras.random.SeedGenerator,
+    memory=None,
     num_hypotheses: int = 1,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -108,6 +112,8 @@ def sample_search(
             tensor.
         seed: A `keras.random.SeedGenerator`, for other samples at every call; or an integer, for
             always the same. XLA draws other numbers from it than TensorFlow otherwise does.
+        memory: A tree of tensors (batch_size, …) that `step` is given as its third argument: see
+            `keras_attention.search`.
         num_hypotheses: Independent samples drawn of each sentence.
         temperature: Below 1 the probable becomes more so, above 1 less.
         top_k: Number of tokens to draw from; all unless given.
@@ -148,7 +154,7 @@ def sample_search(
     def choose(time, log_probs):
         return draw(log_probs, ops.take(chance, time, axis=0))
 
-    return _roll_out(step, state, choose, num_hypotheses, limits)
+    return _roll_out(step, state, memory, choose, num_hypotheses, limits)
 
 
 class _Rows(NamedTuple):
@@ -164,20 +170,21 @@ class _Rows(NamedTuple):
     weights: Any  # (T, N, Tv)
 
 
-def _roll_out(step: Step, state, choose, num_hypotheses: int, limits: Limits) -> Hypotheses:
+def _roll_out(step: Step, state, memory, choose, num_hypotheses: int, limits: Limits) -> Hypotheses:
     """Rows of tokens (N,) = choose(time, log_probs (N, V)), until all have ended.
 
     The first step stands by itself, since it tells the number of values.
     """
 
     def advance(rows: _Rows) -> tuple[_Rows]:
-        return (_grow(rows, *take_step(step, rows.ids, rows.state, limits), choose, limits),)
+        stepped = take_step(step, rows.ids, rows.state, limits, memory)
+        return (_grow(rows, *stepped, choose, limits),)
 
     def is_open(rows: _Rows):
         return ops.logical_and(rows.time < limits.max_length, ops.any(~rows.has_ended))
 
     ids = ops.full((limits.batch_size * num_hypotheses,), limits.start_id, "int32")
-    first = take_step(step, ids, repeat_state(state, num_hypotheses), limits)
+    first = take_step(step, ids, repeat_state(state, num_hypotheses), limits, memory)
     rows = _grow(_seed(ids, first, limits), *first, choose, limits)
     (rows,) = ops.while_loop(is_open, advance, (rows,))
     rows = rows._replace(tokens=read(rows.tokens), weights=read(rows.weights))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-Step = Callable[[Any, Any], tuple[Any, Any, Any]]
+Step = Callable[..., tuple[Any, Any, Any]]
 
 NEVER = float("-inf")  # the log-probability of what cannot be
 
@@ -55,9 +55,13 @@ class Limits:
             )
 
 
-def take_step(step: Step, ids, state, limits: Limits) -> tuple[Any, Any, Any]:
-    """`step(ids, state)`, checked: log_probs (N, V), state and weights (N, Tv)."""
-    returned = step(ids, state)
+def take_step(step: Step, ids, state, limits: Limits, memory=None) -> tuple[Any, Any, Any]:
+    """What `step` returns, checked: log_probs (N, V), state and weights (N, Tv)."""
+    if memory is None:
+        returned = step(ids, state)
+    else:
+        check_rows("memory", memory)
+        returned = step(ids, state, memory)
     if not (isinstance(returned, tuple) and len(returned) == 3):
         raise ValueError(
             "`step` must return a tuple (log_probs, state, weights). "
@@ -98,12 +102,7 @@ def differ(one, other) -> bool:
 
 def repeat_state(state, times: int):
     """The state of one row a sentence, for `times` rows a sentence: (B, …) -> (B * times, …)."""
-    for leaf in keras.tree.flatten(state):
-        if len(leaf.shape) == 0:
-            raise ValueError(
-                "Every tensor of `state` must have a leading axis, one row a sentence. "
-                f"Received: state={state!r}."
-            )
+    check_rows("state", state)
     return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), state)
 
 
@@ -164,6 +163,10 @@ def block_width(size: int) -> int:
 
 def pick(values, places):
     """Of each row, the values at some places: (R, S, …) and (R, k) to (R, k, …)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(values, places, axis=1, batch_dims=1)
     rows, size, *rest = ops.shape(values)
     flat = ops.reshape(values, (rows * size, *rest))
     return ops.take(flat, end_to_end(places, size), axis=0)
@@ -172,6 +175,16 @@ def pick(values, places):
 def end_to_end(places, size):
     """Places (R, k) in rows of some size, as places in all rows laid end to end."""
     return ops.arange(ops.shape(places)[0], dtype="int32")[:, None] * size + places
+
+
+def check_rows(name: str, tree) -> None:
+    """That all of a tree has a row for each sentence."""
+    for leaf in keras.tree.flatten(tree):
+        if len(ops.shape(leaf)) == 0:
+            raise ValueError(
+                f"Every tensor of `{name}` must have a leading axis, one row a sentence. "
+                f"Received: {name}={tree!r}."
+            )
 
 
 def check_size(name: str, size) -> None:

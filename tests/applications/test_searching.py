@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 from applications.training import searching, text
+from keras_attention.recurrent import CellMemory
 
 A, B = 4, 5
 # After each token, the probabilities of END, A and B: A first, then B twice as likely as the end.
@@ -12,12 +13,20 @@ AFTER[A, [text.END, B]] = 0.45, 0.55
 AFTER[B, [text.END, A]] = 0.9, 0.1
 
 
-def step(ids, state):
-    return ops.log(ops.take(AFTER, ids, axis=0)), state, ops.zeros((ops.shape(ids)[0], 0))
+# What a decoder would prepare of one sentence, of which no word is masked.
+MEMORY = CellMemory(keys=np.zeros((1, 2, 3)), values=np.ones((1, 2, 3)), mask=None, cell="weights")
+
+
+def step(ids, state, memory):
+    assert memory.cell == "weights" and memory.mask is None
+    weights = ops.repeat(memory.values[:, :, 0], ops.shape(ids)[0], axis=0)
+    return ops.log(ops.take(AFTER, ids, axis=0)), state, weights
 
 
 def found(**options):
-    return np.asarray(searching.best(step, (), batch_size=1, max_length=5, **options).ids)[0]
+    return np.asarray(searching.best(step, (), MEMORY, batch_size=1, max_length=5, **options).ids)[
+        0
+    ]
 
 
 def test_the_likeliest_token_each_time_with_a_beam_of_one_and_the_likeliest_text_with_a_wider():
@@ -48,4 +57,4 @@ def test_the_limits_are_needed(missing):
     limits = {"batch_size": 1, "max_length": 5}
     del limits[missing]
     with pytest.raises(TypeError, match=missing):
-        searching.best(step, (), **limits)
+        searching.best(step, (), MEMORY, **limits)

@@ -276,7 +276,9 @@ def test_stopping_where_none_can_win_changes_nothing(monkeypatch, alpha, beta, n
         ), len(steps)
 
     early, num_early = search()
-    monkeypatch.setattr(beam._BeamSearch, "_is_open", lambda self, beam: beam.time < 17)
+    monkeypatch.setattr(
+        beam._BeamSearch, "_is_open", lambda self, time, *_: ops.full((5,), time < 17)
+    )
     late, num_late = search()
     assert_same(early, late)
     assert num_early < num_late == 17

@@ -131,3 +131,9 @@ def test_vocabulary_is_known():
 
     with pytest.raises(ValueError, match="a vocabulary whose size is known while tracing"):
         graph(ops.ones((2, 4)))
+
+
+@each_search
+def test_a_memory_has_a_row_for_each_sentence(kind):
+    with pytest.raises(ValueError, match=r"tensor of `memory` must have a leading axis.*: memory="):
+        search(kind, memory={"values": np.zeros((1, 2)), "number": np.float32(3.0)})

@@ -113,6 +113,75 @@ def test_saved_model_of_core_ops(name, tmp_path):
     assert not {op for op in ops_used if op.startswith(("Xla", "Py", "Eager"))}
 
 
+LENGTHS = np.array([1, 2, 2, 9, 3, 12, 1, 4], "int32")
+
+
+def search_by_lengths(name, lengths, batch_size, looked_at=lambda rows: None):
+    """Sentences (B,) whose hypotheses end at so many tokens, as only the memory knows."""
+    kind, own = SEARCHES[name]
+    weights = ops.convert_to_tensor(WORLD.weights)
+
+    def step(ids, state, memory):
+        looked_at(ops.shape(ids)[0])
+        log_probs, inner, _ = WORLD.step(ids, {"code": state["code"]})
+        each = ops.shape(ids)[0] // ops.maximum(ops.shape(memory["lengths"])[0], 1)
+        left = ops.repeat(memory["lengths"], each) - state["time"]
+        is_end = ops.arange(5) == TOKENS["end_id"]
+        ends = ops.where(left[:, None] > 0, ops.where(is_end, -99.0, log_probs), log_probs)
+        log_probs = ops.where(left[:, None] > 0, ends, ops.where(is_end, 0.0, -99.0))
+        seen = ops.take(weights, ops.repeat(memory["places"], each), axis=0)
+        return log_probs, {**inner, "time": state["time"] + 1}, seen
+
+    memory = {"lengths": lengths, "places": lengths * 3}
+    state = {"code": lengths[:, None] + 1, "time": ops.zeros_like(lengths)}
+    if "coverage_penalty" in own:
+        places = ops.arange(7) < 2 + lengths[:, None]
+        own = own | {"value_mask": places}
+    own = TOKENS | own
+    return kind(step, state, memory=memory, batch_size=batch_size, max_length=14, **own)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("name", ["beam", "coverage"])
+def test_sentences_that_are_done_are_left_out_of_a_beam_search(name, early_stopping, monkeypatch):
+    kind, own = SEARCHES[name]
+    monkeypatch.setitem(SEARCHES, name, (kind, own | {"early_stopping": early_stopping}))
+    rows = tf.Variable(0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), "int32")])
+    def graph(lengths):
+        return search_by_lengths(name, lengths, ops.shape(lengths)[0], rows.assign_add)
+
+    assert graph(LENGTHS[:0]).ids.shape == (0, own.get("num_hypotheses", 1), 14)
+    for lengths in (LENGTHS, LENGTHS[:1]):
+        rows.assign(0)
+        found = graph(lengths)
+        together = int(rows)
+        assert_same(found, search_by_lengths(name, tf.constant(lengths), len(lengths)))
+        alone = 0
+        for length in lengths:
+            rows.assign(0)
+            graph(np.array([length]))
+            alone += int(rows)
+        assert together <= 1.5 * alone  # and not 8 times what the longest needs
+
+
+@pytest.mark.parametrize("name", ["greedy", "sample"])
+def test_other_searches_ask_for_the_memory_too(name):
+    graph = tf.function(lambda: search_by_lengths(name, tf.constant(LENGTHS), len(LENGTHS)))
+    found = graph()
+    assert (found.lengths.numpy() == LENGTHS[:, None]).all()
+    np.testing.assert_array_equal(found.weights[:, 0, 0], WORLD.weights[LENGTHS * 3])
+
+
+@pytest.mark.parametrize("name", ["greedy", "beam", "coverage"])
+def test_xla_takes_a_memory(name):
+    def search():
+        return search_by_lengths(name, tf.constant(LENGTHS), len(LENGTHS))
+
+    assert_same(tf.function(search, jit_compile=True)(), search())
+
+
 def test_a_seed_generator_moves_on_in_a_graph():
     generator = keras.random.SeedGenerator(7)
 
