@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def measure(given: Serving, lines: Sequence[str]) -> dict[str, Any]:
                 stack.enter_context(client)
                 asks[protocol] = asking(client, name)
             single = latencies(asks, lines, given.requests)
+        for protocol, mean in within_server(addresses["plain"]["rest"]).items():
+            single[protocol]["mean_within_server"] = mean
         print_latencies(single)
         many = {}
         for server, protocol in itertools.product(addresses, ("grpc", "rest")):
@@ -116,6 +119,17 @@ def latencies(asks: dict[str, Ask], lines: Sequence[str], count: int) -> dict[st
                 ask(line)
                 taken[name].append(time.perf_counter() - started)
     return {name: summary(seconds) for name, seconds in taken.items()}
+
+
+def within_server(rest: str) -> dict[str, float]:
+    """The mean seconds that a server says it took from a parsed request to its answer."""
+    with urllib.request.urlopen(f"http://{rest}/monitoring/prometheus/metrics") as answer:
+        text = answer.read().decode()
+    found = re.findall(r'request_latency_(sum|count){.*entrypoint="(\w+)"} (\d+)', text)
+    values = {(entry.lower(), kind): int(value) for kind, entry, value in found}
+    return {
+        entry: 1e-6 * values[entry, "sum"] / values[entry, "count"] for entry in ("grpc", "rest")
+    }
 
 
 def crowd(
@@ -154,8 +168,9 @@ def asking(client: Client, name: str) -> Ask:
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:
-    """The median, and what one in a hundred exceeds."""
-    return {"p50": float(np.median(seconds)), "p99": float(np.percentile(seconds, 99))}
+    """The median, what one in a hundred exceeds, and the mean."""
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return {"p50": float(p50), "p99": float(p99), "mean": float(np.mean(seconds))}
 
 
 @contextlib.contextmanager
@@ -220,6 +235,11 @@ def print_latencies(single: dict[str, Any]) -> None:
             f"one client, {name:8} p50 {1e3 * each['p50']:7.2f} ms, p99 {1e3 * each['p99']:7.2f} ms"
             f"   {each['p50'] / base:.3f} times the session"
         )
+        if "mean_within_server" in each:
+            print(
+                f"{'':12} {name:8} mean {1e3 * each['mean']:6.2f} ms, of which "
+                f"{1e3 * each['mean_within_server']:.2f} ms within the server's methods"
+            )
 
 
 def print_crowd(label: str, number: int, many: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The layers on Keras' other backends, where one is installed.
+"""The layers and searches on Keras' other backends, where one is installed.
 
 A process has one backend, so tests run in children, which skip what is TensorFlow's own: gradients,
 XLA and SavedModels. `KERAS_BACKEND=jax python -m pytest FILE` does the same by hand. Each file has
@@ -22,10 +22,12 @@ LAYERS = (
     "recurrent decoder loop losses migration hard score_function glimpse "
     "memory_addressing monotonic ntm recurrences stack"
 ).split()
+SEARCH = "beam rollout errors".split()
 FILES = [
     "tests/test_contract.py",
     "tests/test_masks_everywhere.py",
     *(f"tests/keras_attention/test_{name}.py" for name in LAYERS),
+    *(f"tests/keras_attention/search/test_{name}.py" for name in SEARCH),
 ]
 
 

@@ -26,29 +26,30 @@ SENTENCES = [1, 2, 3, 5, 7]
 class TestGreedy:
     def test_takes_the_best_word_each_time(self):
         found = greedy_search(chain(WORDS, 2), (), batch_size=2, max_length=5, pad_id=9, **LIMITS)
-        assert found.ids.numpy().tolist() == [[[A, B, END, 9, 9]]] * 2
-        assert found.lengths.numpy().tolist() == [[2]] * 2
+        assert np.asarray(found.ids).tolist() == [[[A, B, END, 9, 9]]] * 2
+        assert np.asarray(found.lengths).tolist() == [[2]] * 2
         np.testing.assert_allclose(found.log_probs, np.log([[0.7 * 0.7 * 0.5]] * 2), rtol=1e-5)
         np.testing.assert_array_equal(found.scores, found.log_probs)
-        assert found.weights[0, 0, :, 1].numpy().tolist() == [1, 1, 1, 0, 0]
+        assert np.asarray(found.weights[0, 0, :, 1]).tolist() == [1, 1, 1, 0, 0]
 
     def test_stops_at_max_length_without_end_token(self):
         found = greedy_search(chain(WORDS), (), batch_size=1, max_length=2, **LIMITS)
-        assert found.ids.numpy().tolist() == [[[A, B]]]
-        assert found.lengths.numpy().tolist() == [[2]]
+        assert np.asarray(found.ids).tolist() == [[[A, B]]]
+        assert np.asarray(found.lengths).tolist() == [[2]]
 
     def test_min_length(self):
         found = greedy_search(chain(WORDS), (), batch_size=1, max_length=9, min_length=3, **LIMITS)
-        assert found.ids[0, 0, :6].numpy().tolist() == [A, B, A, B, END, 0]
+        assert np.asarray(found.ids[0, 0, :6]).tolist() == [A, B, A, B, END, 0]
 
     def test_a_dead_end_is_no_hypothesis(self):
         world = [[0, 0, 1.0], [0, 0, 0], [0, 0, 0]]
         found = greedy_search(chain(world, 2), (), batch_size=1, max_length=3, **LIMITS)
-        assert found.ids.numpy().tolist() == [[[0, 0, 0]]]
-        assert found.lengths.numpy().tolist() == [[0]]
-        assert found.scores.numpy().tolist() == [[-np.inf]]
-        assert not found.weights.numpy().any()
+        assert np.asarray(found.ids).tolist() == [[[0, 0, 0]]]
+        assert np.asarray(found.lengths).tolist() == [[0]]
+        assert np.asarray(found.scores).tolist() == [[-np.inf]]
+        assert not np.asarray(found.weights).any()
 
+    @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX traces a loop")
     def test_stops_as_soon_as_all_have_ended(self):
         steps = []
 
@@ -83,7 +84,7 @@ def sample(probs=WORDS, num_hypotheses=4000, max_length=3, seed=5, **changes):
 
 
 def counts(found):
-    outcomes, numbers = np.unique(found.ids[0].numpy(), axis=0, return_counts=True)
+    outcomes, numbers = np.unique(np.asarray(found.ids[0]), axis=0, return_counts=True)
     return {tuple(outcome): int(number) for outcome, number in zip(outcomes, numbers, strict=True)}
 
 
@@ -125,7 +126,7 @@ class TestSampling:
 
     def test_steps_and_rows_do_not_share_their_chance(self):
         coin = np.full((4, 4), [0.0, 0.0, 0.5, 0.5])
-        ids = sample(coin, max_length=20, num_hypotheses=500).ids[0].numpy() == A
+        ids = np.asarray(sample(coin, max_length=20, num_hypotheses=500).ids[0]) == A
         correlations = np.corrcoef(ids.T)[np.triu_indices(20, 1)]
         assert np.abs(correlations).max() < 0.2
 
@@ -133,13 +134,14 @@ class TestSampling:
         cold = counts(sample(temperature=1e-3, num_hypotheses=50))
         assert cold == {(A, B, END): 50}
         warm = sample([[0.0, 0.0, 0.8, 0.2]] * 4, max_length=1, temperature=2.0)
-        share = np.mean(warm.ids.numpy() == A)
+        share = np.mean(np.asarray(warm.ids) == A)
         assert abs(share - 2 / 3) < 0.03  # 0.8 ** 0.5 / (0.8 ** 0.5 + 0.2 ** 0.5)
-        np.testing.assert_allclose(np.unique(np.exp(warm.log_probs)), [0.2, 0.8], rtol=1e-5)
+        found = np.unique(np.exp(np.asarray(warm.log_probs)))
+        np.testing.assert_allclose(found, [0.2, 0.8], rtol=1e-5)
 
     def test_top_k(self):
         found = sample([[0.1, 0.0, 0.6, 0.3]] * 4, max_length=1, top_k=2)
-        ids = found.ids.numpy().ravel()
+        ids = np.asarray(found.ids).ravel()
         assert set(ids) == {A, B}
         assert abs(np.mean(ids == A) - 2 / 3) < 0.03
 
@@ -149,7 +151,7 @@ class TestSampling:
     )
     def test_top_p(self, top_p, expected):
         found = sample([[0.1, 0.0, 0.6, 0.3]] * 4, max_length=1, top_p=top_p, num_hypotheses=500)
-        assert set(found.ids.numpy().ravel()) == expected
+        assert set(np.asarray(found.ids).ravel()) == expected
 
     def test_says_what_the_world_says(self):
         world = World.random(seed=4, vocabulary=5, num_values=7)
@@ -160,8 +162,8 @@ class TestSampling:
 
     def test_a_dead_end_is_no_hypothesis(self):
         found = sample(np.zeros((4, 4)), num_hypotheses=2)
-        assert found.scores.numpy().tolist() == [[-np.inf] * 2]
-        assert found.ids.numpy().tolist() == [[[0, 0, 0]] * 2]
+        assert np.asarray(found.scores).tolist() == [[-np.inf] * 2]
+        assert np.asarray(found.ids).tolist() == [[[0, 0, 0]] * 2]
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0 - 2.0**-24])
@@ -170,5 +172,5 @@ def test_the_wheel_never_stops_where_it_cannot(chance):
     probs = rng.random((997, 128)).astype("float32") ** 9
     probs *= rng.random((997, 128)) < 0.05
     probs[:, 7], probs[:, -1] = 1e-30, 0.0  # where a wheel has no other field
-    place = draw._spin_blocks(ops.convert_to_tensor(probs), ops.full((997,), chance)).numpy()
+    place = np.asarray(draw._spin_blocks(ops.convert_to_tensor(probs), ops.full((997,), chance)))
     assert (probs[np.arange(997), place] > 0).all()

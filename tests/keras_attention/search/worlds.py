@@ -116,7 +116,7 @@ def assert_true_to(world, sentences, found: Hypotheses):
     for row, sentence in enumerate(sentences):
         for place in range(found.ids.shape[1]):
             steps = min(int(found.lengths[row, place]) + 1, found.ids.shape[2])
-            log_prob, weights = world.rate(sentence, 0, found.ids[row, place, :steps].numpy())
+            log_prob, weights = world.rate(sentence, 0, np.asarray(found.ids[row, place, :steps]))
             np.testing.assert_allclose(found.log_probs[row, place], log_prob, rtol=1e-5)
             np.testing.assert_allclose(found.weights[row, place, :steps], weights, rtol=1e-6)
-            assert not found.weights[row, place, steps:].numpy().any()
+            assert not np.asarray(found.weights[row, place, steps:]).any()
