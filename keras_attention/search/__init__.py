@@ -15,9 +15,9 @@ one, a search asks
 
     step(ids, state, memory) -> (log_probs, state, weights)
 
-and the rows of the memory are those of the sentences that `ids` belong to. A beam search in a graph
-that knows no batch size (TensorFlow's, as in a SavedModel) goes on with fewer sentences as some are
-done, so that a batch costs what its sentences need, not all of them what the longest does.
+and the rows of the memory are those of the sentences that `ids` belong to. In a graph that
+knows no batch size (TensorFlow's, as in a SavedModel) a search goes on with fewer sentences as some
+are done, so that a batch costs what its sentences need, not all of them what the longest does.
 
 The searches run eagerly, in a `tf.function` of unknown sizes, under XLA where all sizes are Python
 integers, and in a SavedModel, from TensorFlow's core operations only.

@@ -29,6 +29,7 @@ from keras_attention.search.step import (
     Limits,
     Step,
     ban_end,
+    by_sentence,
     check_integer,
     end_to_end,
     pick,
@@ -212,7 +213,7 @@ class _BeamSearch:
             coverage=coverage if self.ranking.coverage_penalty else (),
             ended=_Ended(never, never, nothing, nothing),
             choices=new_tape(self.limits.max_length, ids),
-            weights=new_tape(self.limits.max_length, self._by_sentence(weights, ids)),
+            weights=new_tape(self.limits.max_length, by_sentence(weights, ids)),
         )
 
     def _narrow(self, beam: _Beam, found: _Found, memory, covered):
@@ -269,18 +270,13 @@ class _BeamSearch:
             coverage=pick(coverage, survivors) if self.ranking.coverage_penalty else (),
             ended=ended,
             choices=self._write(beam.choices, beam, chosen),
-            weights=self._write(beam.weights, beam, self._by_sentence(weights, chosen)),
+            weights=self._write(beam.weights, beam, by_sentence(weights, chosen)),
         )
 
     def _write(self, tape, beam: _Beam, values):
         if self.narrows:
             values = spread(values, beam.sentences, self.limits.batch_size)
         return write(tape, beam.time, values)
-
-    @staticmethod
-    def _by_sentence(rows, like):
-        """(N, …) as (A, K, …), where something else is (A, K)."""
-        return ops.reshape(rows, (*ops.shape(like), *ops.shape(rows)[1:]))
 
     def _candidates(self, beam: _Beam, log_probs):
         """The 2K best continuations of each sentence: log-probabilities, and slot * V + token.

@@ -5,6 +5,8 @@ Shapes: B sentences, n rows each, N = B * n rows, V tokens, T = max_length, Tv v
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -12,12 +14,22 @@ from keras import ops
 
 from keras_attention.loop import new_tape, read, write
 from keras_attention.search.draw import Draw
+from keras_attention.search.narrowing import (
+    can_narrow,
+    count,
+    keep,
+    put,
+    spread,
+    too_few,
+    where_open,
+)
 from keras_attention.search.step import (
     NEVER,
     Hypotheses,
     Limits,
     Step,
     ban_end,
+    by_sentence,
     check_integer,
     pick,
     repeat_state,
@@ -72,10 +84,10 @@ def greedy_search(
     """
     limits = Limits(batch_size, start_id, end_id, max_length, min_length, pad_id)
 
-    def choose(time, log_probs):
-        return top_k(log_probs, 1)[1][:, 0]
+    def choose(log_probs, time, sentences):
+        return top_k(log_probs, 1)[1]
 
-    return _roll_out(step, state, memory, choose, 1, limits)
+    return _RollOut(step, choose, 1, limits).run(state, memory)
 
 
 def sample_search(
@@ -148,99 +160,142 @@ def sample_search(
             f"`seed` must be an integer or a `keras.random.SeedGenerator`. Received: seed={seed!r}."
         )
     chance = keras.random.uniform(
-        (max_length, batch_size * num_hypotheses), dtype="float32", seed=seed
+        (max_length, batch_size, num_hypotheses), dtype="float32", seed=seed
     )
 
-    def choose(time, log_probs):
-        return draw(log_probs, ops.take(chance, time, axis=0))
+    def choose(log_probs, time, sentences):
+        now = ops.take(ops.take(chance, time, axis=0), sentences, axis=0)
+        return draw(log_probs, ops.reshape(now, (-1,)))
 
-    return _roll_out(step, state, memory, choose, num_hypotheses, limits)
+    return _RollOut(step, choose, num_hypotheses, limits).run(state, memory)
+
+
+class _Found(NamedTuple):
+    """What the rows of some sentences are, so far."""
+
+    lengths: Any  # (A, n) tokens without the end token
+    log_probs: Any  # (A, n) sums
 
 
 class _Rows(NamedTuple):
-    """Rows on their way."""
+    """Rows of A sentences on their way, n of each: of all B, or of those that are not done."""
 
     time: Any  # steps taken
-    ids: Any  # (N,) the last tokens
+    sentences: Any  # (A,) which of all they are
+    ids: Any  # (A, n) the last tokens
     state: Any  # (N, …)
-    has_ended: Any  # (N,)
-    lengths: Any  # (N,) tokens without the end token
-    log_probs: Any  # (N,) sums
-    tokens: Any  # (T, N)
-    weights: Any  # (T, N, Tv)
+    has_ended: Any  # (A, n)
+    found: _Found
+    tokens: Any  # (T, B, n)
+    weights: Any  # (T, B, n, Tv)
 
 
-def _roll_out(step: Step, state, memory, choose, num_hypotheses: int, limits: Limits) -> Hypotheses:
-    """Rows of tokens (N,) = choose(time, log_probs (N, V)), until all have ended.
+@dataclass(frozen=True)
+class _RollOut:
+    """Tokens choose(log_probs (N, V), time, sentences (A,)) of each row, until all have ended."""
 
-    The first step stands by itself, since it tells the number of values.
-    """
+    step: Step
+    choose: Callable[..., Any]
+    num_hypotheses: int
+    limits: Limits
+    narrows: bool = False  # whether sentences that are done are left out
 
-    def advance(rows: _Rows) -> tuple[_Rows]:
-        stepped = take_step(step, rows.ids, rows.state, limits, memory)
-        return (_grow(rows, *stepped, choose, limits),)
+    def run(self, state, memory) -> Hypotheses:
+        """The first step by itself, since it tells the number of values; then the others."""
+        ids = ops.full(
+            (self.limits.batch_size * self.num_hypotheses,), self.limits.start_id, "int32"
+        )
+        state = repeat_state(state, self.num_hypotheses)
+        first = take_step(self.step, ids, state, self.limits, memory)
+        search = replace(self, narrows=memory is not None and can_narrow(ids, first, memory))
+        rows = search._grow(search._seed(first), *first)
+        found = rows.found
+        if search.narrows:
+            rows, found, _ = ops.while_loop(
+                lambda rows, *_: self._goes_on(rows, 0), search._narrow, (rows, found, memory)
+            )
+        else:
+            rows = search._go_on(rows, memory, 0)
+            found = rows.found
+        return self._unroll(read(rows.tokens), read(rows.weights), rows.time, found)
 
-    def is_open(rows: _Rows):
-        return ops.logical_and(rows.time < limits.max_length, ops.any(~rows.has_ended))
+    def _seed(self, first) -> _Rows:
+        _, state, weights = first
+        sentences = ops.arange(self.limits.batch_size, dtype="int32")
+        ids = ops.zeros((self.limits.batch_size, self.num_hypotheses), "int32")
+        return _Rows(
+            time=ops.zeros((), "int32"),
+            sentences=sentences,
+            ids=ids,
+            state=state,
+            has_ended=ops.zeros_like(ids, "bool"),
+            found=_Found(ids, ops.zeros_like(ids, "float32")),
+            tokens=new_tape(self.limits.max_length, ids),
+            weights=new_tape(self.limits.max_length, by_sentence(weights, ids)),
+        )
 
-    ids = ops.full((limits.batch_size * num_hypotheses,), limits.start_id, "int32")
-    first = take_step(step, ids, repeat_state(state, num_hypotheses), limits, memory)
-    rows = _grow(_seed(ids, first, limits), *first, choose, limits)
-    (rows,) = ops.while_loop(is_open, advance, (rows,))
-    rows = rows._replace(tokens=read(rows.tokens), weights=read(rows.weights))
-    return _unroll(rows, num_hypotheses, limits)
+    def _goes_on(self, rows: _Rows, few):
+        still = count(ops.any(~rows.has_ended, axis=1))
+        return ops.logical_and(rows.time < self.limits.max_length, still > few)
+
+    def _go_on(self, rows: _Rows, memory, few) -> _Rows:
+        """The rows when no more than a few sentences have any that has not ended."""
+
+        def advance(rows):
+            ids = ops.reshape(rows.ids, (-1,))
+            return (self._grow(rows, *take_step(self.step, ids, rows.state, self.limits, memory)),)
+
+        (rows,) = ops.while_loop(lambda rows: self._goes_on(rows, few), advance, (rows,))
+        return rows
+
+    def _narrow(self, rows: _Rows, found: _Found, memory):
+        """Goes on with the sentences that are not done, until too few of them are."""
+        places = where_open(ops.any(~rows.has_ended, axis=1))
+        kept = {name: keep(getattr(rows, name), places) for name in _BY_SENTENCE}
+        rows = rows._replace(state=keep(rows.state, places, self.num_hypotheses), **kept)
+        memory = keep(memory, places)
+        rows = self._go_on(rows, memory, too_few(places))
+        return rows, put(found, rows.sentences, rows.found), memory
+
+    def _grow(self, rows: _Rows, log_probs, state, weights) -> _Rows:
+        """The rows after one more step, from what that step gave. What has ended is frozen."""
+        log_probs = ban_end(log_probs, rows.time, self.limits)
+        places = ops.cast(self.choose(log_probs, rows.time, rows.sentences), "int32")
+        places = ops.reshape(places, (-1, 1))
+        ids = ops.reshape(places, ops.shape(rows.ids))
+        chosen = ops.reshape(ops.cast(pick(log_probs, places), "float32"), ops.shape(ids))
+        has_ended = ops.logical_or(rows.has_ended, ids == self.limits.end_id)
+        found = _Found(
+            rows.found.lengths + ops.cast(~has_ended, "int32"),
+            rows.found.log_probs + ops.where(rows.has_ended, 0.0, chosen),
+        )
+        return _Rows(
+            time=rows.time + 1,
+            sentences=rows.sentences,
+            ids=ids,
+            state=shaped_like(state, rows.state),
+            has_ended=has_ended,
+            found=found,
+            tokens=self._write(rows.tokens, rows, ids),
+            weights=self._write(rows.weights, rows, by_sentence(weights, ids)),
+        )
+
+    def _write(self, tape, rows: _Rows, values):
+        if self.narrows:
+            values = spread(values, rows.sentences, self.limits.batch_size)
+        return write(tape, rows.time, values)
+
+    def _unroll(self, tokens, weights, time, found: _Found) -> Hypotheses:
+        possible = found.log_probs > NEVER  # (B, n)
+        taken = ops.arange(ops.shape(tokens)[0], dtype="int32")  # (T,)
+        # An end token comes after a row's length, and nothing after the last step.
+        real = ops.logical_and(taken <= found.lengths[..., None], taken < time)
+        real = ops.logical_and(possible[..., None], real)  # (B, n, T)
+        pad = ops.cast(self.limits.pad_id, "int32")
+        tokens = ops.where(real, ops.transpose(tokens, (1, 2, 0)), pad)
+        weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
+        lengths = ops.where(possible, found.lengths, 0)
+        return Hypotheses(tokens, lengths, found.log_probs, found.log_probs, weights)
 
 
-def _seed(ids, first, limits: Limits) -> _Rows:
-    _, state, weights = first
-    return _Rows(
-        time=ops.zeros((), "int32"),
-        ids=ids,
-        state=state,
-        has_ended=ops.zeros_like(ids, "bool"),
-        lengths=ops.zeros_like(ids),
-        log_probs=ops.zeros_like(ids, "float32"),
-        tokens=new_tape(limits.max_length, ids),
-        weights=new_tape(limits.max_length, weights),
-    )
-
-
-def _grow(rows: _Rows, log_probs, state, weights, choose, limits: Limits) -> _Rows:
-    """The rows after one more step, from what that step gave. What has ended is frozen."""
-    log_probs = ban_end(log_probs, rows.time, limits)
-    ids = ops.cast(choose(rows.time, log_probs), "int32")
-    chosen = ops.cast(pick(log_probs, ids[:, None])[:, 0], "float32")
-    ends = ids == limits.end_id
-    goes_on = ~(rows.has_ended | ends)
-    tokens = ops.where(rows.has_ended, limits.pad_id, ids)
-    weights = ops.where(rows.has_ended[:, None], 0.0, weights)
-    return _Rows(
-        time=rows.time + 1,
-        ids=ids,
-        state=shaped_like(state, rows.state),
-        has_ended=rows.has_ended | ends,
-        lengths=rows.lengths + ops.cast(goes_on, "int32"),
-        log_probs=rows.log_probs + ops.where(rows.has_ended, 0.0, chosen),
-        tokens=write(rows.tokens, rows.time, tokens),
-        weights=write(rows.weights, rows.time, weights),
-    )
-
-
-def _unroll(rows: _Rows, num_hypotheses: int, limits: Limits) -> Hypotheses:
-    possible = rows.log_probs > NEVER  # (N,)
-    pad = ops.cast(limits.pad_id, "int32")
-    taken = ops.arange(ops.shape(rows.tokens)[0], dtype="int32") < rows.time  # (T,)
-    real = ops.logical_and(possible[:, None], taken)
-    tokens = ops.where(real, ops.transpose(rows.tokens), pad)
-    weights = ops.transpose(rows.weights, (1, 0, 2))
-    weights = ops.where(possible[:, None, None], weights, 0.0)
-    lengths = ops.where(possible, rows.lengths, 0)
-
-    def by_sentence(tensor):
-        shape = (limits.batch_size, num_hypotheses, *ops.shape(tensor)[1:])
-        return ops.reshape(tensor, shape)
-
-    log_probs = by_sentence(rows.log_probs)
-    return Hypotheses(
-        by_sentence(tokens), by_sentence(lengths), log_probs, log_probs, by_sentence(weights)
-    )
+_BY_SENTENCE = ("sentences", "ids", "has_ended", "found")

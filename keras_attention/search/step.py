@@ -113,6 +113,11 @@ def shaped_like(state, previous):
     )
 
 
+def by_sentence(rows, like):
+    """Rows (A * n, …) as (A, n, …), where something else is (A, n)."""
+    return ops.reshape(rows, (*ops.shape(like), *ops.shape(rows)[1:]))
+
+
 def ban_end(log_probs, time, limits: Limits):
     """`log_probs` (N, V) in which no hypothesis ends before it has `min_length` tokens."""
     if limits.min_length == 0:

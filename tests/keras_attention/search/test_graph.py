@@ -125,10 +125,9 @@ def search_by_lengths(name, lengths, batch_size, looked_at=lambda rows: None):
         looked_at(ops.shape(ids)[0])
         log_probs, inner, _ = WORLD.step(ids, {"code": state["code"]})
         each = ops.shape(ids)[0] // ops.maximum(ops.shape(memory["lengths"])[0], 1)
-        left = ops.repeat(memory["lengths"], each) - state["time"]
+        goes_on = (ops.repeat(memory["lengths"], each) > state["time"])[:, None]
         is_end = ops.arange(5) == TOKENS["end_id"]
-        ends = ops.where(left[:, None] > 0, ops.where(is_end, -99.0, log_probs), log_probs)
-        log_probs = ops.where(left[:, None] > 0, ends, ops.where(is_end, 0.0, -99.0))
+        log_probs = ops.where(is_end == goes_on, -99.0, ops.where(is_end, 0.0, log_probs))
         seen = ops.take(weights, ops.repeat(memory["places"], each), axis=0)
         return log_probs, {**inner, "time": state["time"] + 1}, seen
 
@@ -141,11 +140,13 @@ def search_by_lengths(name, lengths, batch_size, looked_at=lambda rows: None):
     return kind(step, state, memory=memory, batch_size=batch_size, max_length=14, **own)
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("name", ["beam", "coverage"])
-def test_sentences_that_are_done_are_left_out_of_a_beam_search(name, early_stopping, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in SEARCHES), ("beam", {"early_stopping": True})],
+)
+def test_sentences_that_are_done_are_left_out(name, options, monkeypatch):
     kind, own = SEARCHES[name]
-    monkeypatch.setitem(SEARCHES, name, (kind, own | {"early_stopping": early_stopping}))
+    monkeypatch.setitem(SEARCHES, name, (kind, own | options))
     rows = tf.Variable(0)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), "int32")])
