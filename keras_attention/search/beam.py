@@ -220,8 +220,8 @@ class _BeamSearch:
         """Goes on with the sentences that are open, until too few of them are."""
         places = where_open(beam.is_open)
         memory, covered = keep((memory, covered), places)
-        by_sentence = ("sentences", "is_open", "ids", "log_probs", "coverage", "ended")
-        kept = {name: keep(getattr(beam, name), places) for name in by_sentence}
+        names = ("sentences", "is_open", "ids", "log_probs", "coverage", "ended")
+        kept = {name: keep(getattr(beam, name), places) for name in names}
         beam = beam._replace(state=keep(beam.state, places, self.beam_width), **kept)
         search = replace(self, ranking=replace(self.ranking, value_mask=covered))
         few = too_few(places)

@@ -251,7 +251,8 @@ class _RollOut:
     def _narrow(self, rows: _Rows, found: _Found, memory):
         """Goes on with the sentences that are not done, until too few of them are."""
         places = where_open(ops.any(~rows.has_ended, axis=1))
-        kept = {name: keep(getattr(rows, name), places) for name in _BY_SENTENCE}
+        names = ("sentences", "ids", "has_ended", "found")
+        kept = {name: keep(getattr(rows, name), places) for name in names}
         rows = rows._replace(state=keep(rows.state, places, self.num_hypotheses), **kept)
         memory = keep(memory, places)
         rows = self._go_on(rows, memory, too_few(places))
@@ -296,6 +297,3 @@ class _RollOut:
         weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
         lengths = ops.where(possible, found.lengths, 0)
         return Hypotheses(tokens, lengths, found.log_probs, found.log_probs, weights)
-
-
-_BY_SENTENCE = ("sentences", "ids", "has_ended", "found")
