@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention.loop import new_tape, read, write
+from keras_attention.loop import new_tape, pick, read, write
 from keras_attention.search.narrowing import (
     can_narrow,
     count,
@@ -32,7 +32,6 @@ from keras_attention.search.step import (
     by_sentence,
     check_integer,
     end_to_end,
-    pick,
     repeat_state,
     shaped_like,
     take_step,

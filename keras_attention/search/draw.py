@@ -9,7 +9,8 @@ import math
 
 from keras import ops
 
-from keras_attention.search.step import NEVER, block_width, check_integer, pick, top_k
+from keras_attention.loop import pick
+from keras_attention.search.step import NEVER, block_width, check_integer, top_k
 
 BELOW_ONE = 1.0 - 2.0**-24  # the greatest float32 below 1
 TINY = 2.0**-126  # the least normal float32

@@ -11,7 +11,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_attention.search.step import differ, pick
+from keras_attention.loop import pick
+from keras_attention.search.step import differ
 
 # Sparse weights may leave a value without any attention, whose logarithm no hypothesis survives.
 MIN_COVERAGE = 1e-6

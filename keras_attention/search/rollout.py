@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_attention.loop import new_tape, read, write
+from keras_attention.loop import new_tape, pick, read, write
 from keras_attention.search.draw import Draw
 from keras_attention.search.narrowing import (
     can_narrow,
@@ -31,7 +31,6 @@ from keras_attention.search.step import (
     ban_end,
     by_sentence,
     check_integer,
-    pick,
     repeat_state,
     shaped_like,
     take_step,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_attention.loop import pick
+
 Step = Callable[..., tuple[Any, Any, Any]]
 
 NEVER = float("-inf")  # the log-probability of what cannot be
@@ -164,17 +166,6 @@ def top_k(log_probs, k: int, so_far=None):
 def block_width(size: int) -> int:
     """The width of equal blocks that a vocabulary divides into; all of it, if it does not."""
     return next((width for width in range(64, 15, -1) if size % width == 0), size)
-
-
-def pick(values, places):
-    """Of each row, the values at some places: (R, S, …) and (R, k) to (R, k, …)."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.gather(values, places, axis=1, batch_dims=1)
-    rows, size, *rest = ops.shape(values)
-    flat = ops.reshape(values, (rows * size, *rest))
-    return ops.take(flat, end_to_end(places, size), axis=0)
 
 
 def end_to_end(places, size):
