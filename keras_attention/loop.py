@@ -1,8 +1,9 @@
-"""One loop over time for all backends, and what is in loops: tapes, written a row at a step; picks.
+"""Loops over time for all backends, and what they need: tapes, and picking rows of many at once.
 
 `keras.ops.scan` cannot be differentiated under XLA on TensorFlow, and there drops every output that
-is not part of the carry (Keras 3.15.1), so on TensorFlow the loop is written out. A tape is a
-`TensorArray` there, since each `keras.ops.scatter_update` copies all that was written before.
+is not part of the carry (Keras 3.15.1), so on TensorFlow the loop is written out. A tape, of which
+each step writes a row, is a `TensorArray` there, since each `keras.ops.scatter_update` copies all
+that was written before.
 """
 
 from __future__ import annotations
@@ -85,7 +86,12 @@ def pick(values, places):
         return tf.gather(values, places, axis=1, batch_dims=1)
     rows, size, *rest = ops.shape(values)
     flat = ops.reshape(values, (rows * size, *rest))
-    return ops.take(flat, ops.arange(rows, dtype="int32")[:, None] * size + places, axis=0)
+    return ops.take(flat, end_to_end(places, size), axis=0)
+
+
+def end_to_end(places, size):
+    """Places (R, k) in rows of some size, as places in all rows laid end to end."""
+    return ops.arange(ops.shape(places)[0], dtype="int32")[:, None] * size + places
 
 
 def _scan_tensorflow(step, carry, inputs, output):

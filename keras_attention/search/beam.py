@@ -1,42 +1,20 @@
 """Beam search.
 
-Shapes: B sentences, K alive hypotheses each, N = B * K rows, C candidates, n hypotheses returned,
-V tokens, T = max_length, Tv values.
+Shapes: B sentences, A of them still searched, K hypotheses alive of each, N = A * K rows, C
+candidates, n hypotheses returned, V tokens, T = max_length, Tv values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
-from keras import ops
+from keras import ops, tree
 
-from keras_attention.loop import new_tape, pick, read, write
-from keras_attention.search.narrowing import (
-    can_narrow,
-    count,
-    keep,
-    put,
-    spread,
-    too_few,
-    where_open,
-)
+from keras_attention.loop import end_to_end, new_tape, pick, read, write
 from keras_attention.search.ranking import Ranking
-from keras_attention.search.step import (
-    NEVER,
-    Hypotheses,
-    Limits,
-    Step,
-    ban_end,
-    by_sentence,
-    check_integer,
-    end_to_end,
-    repeat_state,
-    shaped_like,
-    take_step,
-    top_k,
-)
+from keras_attention.search.search import Grown, Progress, Search
+from keras_attention.search.step import NEVER, Hypotheses, Limits, Step, check_integer, top_k
 
 
 def beam_search(
@@ -120,13 +98,19 @@ def beam_search(
             "`num_hypotheses` must be at most `beam_width`. "
             f"Received: num_hypotheses={num_hypotheses}, beam_width={beam_width}."
         )
-    ranking = Ranking(length_penalty, coverage_penalty, value_mask)
-    search = _BeamSearch(step, limits, beam_width, num_hypotheses, ranking, early_stopping)
+    search = _BeamSearch(
+        step=step,
+        limits=limits,
+        hypotheses=beam_width,
+        returned=num_hypotheses,
+        ranking=Ranking(length_penalty, coverage_penalty, value_mask),
+        early_stopping=early_stopping,
+    )
     return search.run(state, memory)
 
 
 class _Ended(NamedTuple):
-    """Frozen hypotheses, (B, n), best first; score -inf where there is none yet."""
+    """Frozen hypotheses, (A, n), best first; score -inf where there is none yet."""
 
     scores: Any
     log_probs: Any
@@ -135,105 +119,76 @@ class _Ended(NamedTuple):
 
 
 class _Beam(NamedTuple):
-    """The hypotheses alive of A sentences, and the way that led to them, on tapes of T rows.
+    """What a beam search keeps of A sentences."""
 
-    A is B, or fewer where those that are done have been left out; A * K hypotheses are N here.
-    """
-
-    time: Any  # steps taken
-    sentences: Any  # (A,) which of all they are
-    is_open: Any  # (A,) whether a hypothesis alive may still beat the worst that has ended
-    ids: Any  # (A, K) the last tokens
-    log_probs: Any  # (A, K) best first; -inf where there is no hypothesis
-    state: Any  # (N, …)
-    coverage: Any  # (A, K, Tv) sums of weights; () where nothing asks for them
-    ended: _Ended  # of A sentences
-    choices: Any  # (T, B, K) slot * V + token: which token came in, after which hypothesis
-    weights: Any  # (T, B, K, Tv) of each step, by hypothesis before it
+    log_probs: Any  # (A, K) of those alive, best first; -inf where there is none
+    coverage: Any  # (A, K, Tv) sums of weights, and
+    covered: Any  # (A, Tv) what is to be covered; both () where nothing asks for them
+    ended: _Ended
 
 
 class _Found(NamedTuple):
     """What a sentence's search ended with, best first."""
 
     hypotheses: _Ended
-    is_ended: Any  # (B, n); those alive at the end have no end token
+    is_ended: Any  # (A, n); those alive at the end have no end token
 
 
-@dataclass(frozen=True)
-class _BeamSearch:
-    step: Step
-    limits: Limits
-    beam_width: int
-    num_hypotheses: int
+@dataclass(frozen=True, kw_only=True)
+class _BeamSearch(Search):
+    """Choices are slot * V + token: which token came in, after which hypothesis."""
+
+    returned: int  # n
     ranking: Ranking
     early_stopping: bool
-    narrows: bool = False  # whether sentences that are done are left out
 
-    def run(self, state, memory) -> Hypotheses:
-        """The first step by itself, since it tells the number of values; then the others."""
-        ids = ops.full((self.limits.batch_size * self.beam_width,), self.limits.start_id, "int32")
-        state = repeat_state(state, self.beam_width)
-        first = take_step(self.step, ids, state, self.limits, memory)
-        self.ranking.check_values(first[2])
-        covered = ()
-        if self.ranking.coverage_penalty:
-            covered = ops.convert_to_tensor(self.ranking.value_mask)
-        narrows = memory is not None and can_narrow(ids, first, memory, covered)
-        search = replace(self, narrows=narrows)
-        beam = search._grow(search._seed(first), *first)
-        if narrows:
-            found = search._ranked(beam)
-            beam, found, *_ = ops.while_loop(
-                lambda beam, *_: ops.any(beam.is_open),
-                search._narrow,
-                (beam, found, memory, covered),
-            )
-        else:
-            beam = search._go_on(beam, memory, lambda beam: ops.any(beam.is_open))
-            found = search._ranked(beam)
-        beam = beam._replace(choices=read(beam.choices), weights=read(beam.weights))
-        return _unroll(beam, found, first[0].shape[-1], self.limits)
-
-    def _seed(self, first) -> _Beam:
+    def first(self, ids, weights) -> _Beam:
         """One hypothesis a sentence, of no tokens: with more, each would be there K times."""
-        _, state, weights = first
-        sentences = ops.arange(self.limits.batch_size, dtype="int32")
-        ids = ops.zeros((self.limits.batch_size, self.beam_width), "int32")
-        nothing = ops.zeros((self.limits.batch_size, self.num_hypotheses), "int32")
+        self.ranking.check_values(weights)
+        nothing = ops.zeros((self.limits.batch_size, self.returned), "int32")
         never = ops.full_like(nothing, NEVER, "float32")
-        coverage = ops.zeros((*ops.shape(ids), ops.shape(weights)[-1]))
+        coverage, covered = (), ()
+        if self.ranking.coverage_penalty:
+            coverage = ops.zeros((*ops.shape(ids), ops.shape(weights)[-1]))
+            covered = ops.cast(self.ranking.value_mask, "bool")
         return _Beam(
-            time=ops.zeros((), "int32"),
-            sentences=sentences,
-            is_open=ops.ones_like(sentences, "bool"),
-            ids=ids,
-            log_probs=ops.where(ops.arange(self.beam_width) == 0, ops.cast(ids, "float32"), NEVER),
-            state=state,
-            coverage=coverage if self.ranking.coverage_penalty else (),
+            log_probs=ops.where(ops.arange(self.hypotheses) == 0, ops.cast(ids, "float32"), NEVER),
+            coverage=coverage,
+            covered=covered,
             ended=_Ended(never, never, nothing, nothing),
-            choices=new_tape(self.limits.max_length, ids),
-            weights=new_tape(self.limits.max_length, by_sentence(weights, ids)),
         )
 
-    def _narrow(self, beam: _Beam, found: _Found, memory, covered):
-        """Goes on with the sentences that are open, until too few of them are."""
-        places = where_open(beam.is_open)
-        memory, covered = keep((memory, covered), places)
-        names = ("sentences", "is_open", "ids", "log_probs", "coverage", "ended")
-        kept = {name: keep(getattr(beam, name), places) for name in names}
-        beam = beam._replace(state=keep(beam.state, places, self.beam_width), **kept)
-        search = replace(self, ranking=replace(self.ranking, value_mask=covered))
-        few = too_few(places)
-        beam = search._go_on(beam, memory, lambda beam: count(beam.is_open) > few)
-        return beam, put(found, beam.sentences, search._ranked(beam)), memory, covered
+    def grow(self, before, log_probs, state, weights) -> Grown:
+        beam, size = before.own, log_probs.shape[-1]
+        if self.ranking.coverage_penalty:
+            coverage = beam.coverage + ops.reshape(weights, ops.shape(beam.coverage))
+            beam = beam._replace(coverage=coverage)
+        totals, choices = self._candidates(beam, log_probs)  # (A, C) each
+        has_ended = choices % size == self.limits.end_id
+        alive, places = ops.top_k(ops.where(has_ended, NEVER, totals), self.hypotheses)
+        chosen = pick(choices, places)  # (A, K)
+        survivors = chosen // size
+        rows = ops.reshape(end_to_end(survivors, self.hypotheses), ops.shape(log_probs)[:1])
+        # Nothing ends any more in a sentence that is done, whether it has been left out or not.
+        ending = ops.where(ops.logical_and(has_ended, before.is_open[:, None]), totals, NEVER)
+        ended = self._end(beam, before.time, ending, choices // size)
+        if self.ranking.coverage_penalty:
+            beam = beam._replace(coverage=pick(beam.coverage, survivors))
+        return Grown(
+            choices=chosen,
+            ids=chosen % size,
+            state=tree.map_structure(lambda leaf: ops.take(leaf, rows, axis=0), state),
+            is_open=self._is_open(before.time + 1, alive, ended),
+            own=beam._replace(log_probs=alive, ended=ended),
+        )
 
-    def _go_on(self, beam: _Beam, memory, condition) -> _Beam:
-        def advance(beam):
-            ids = ops.reshape(beam.ids, (-1,))
-            return (self._grow(beam, *take_step(self.step, ids, beam.state, self.limits, memory)),)
+    def _candidates(self, beam: _Beam, log_probs):
+        """The 2K best continuations of each sentence: log-probabilities, and slot * V + token.
 
-        (beam,) = ops.while_loop(condition, advance, (beam,))
-        return beam
+        At most one in K continuations of a hypothesis ends it, so K of them go on.
+        """
+        most = min(2, log_probs.shape[-1]) * self.hypotheses
+        return top_k(log_probs, most, beam.log_probs)
 
     def _is_open(self, time, log_probs, ended: _Ended):
         """Whether a hypothesis alive may still beat the worst that has ended: (A,).
@@ -245,106 +200,59 @@ class _BeamSearch:
         bound = self.ranking.by_length(log_probs[:, 0], length)
         return ops.logical_and(time < self.limits.max_length, bound > ended.scores[:, -1])
 
-    def _grow(self, beam: _Beam, log_probs, state, weights) -> _Beam:
-        """The beam after one more step, from what that step gave."""
-        coverage = self._cover(beam.coverage, weights)
-        log_probs = ban_end(log_probs, beam.time, self.limits)
-        size = log_probs.shape[-1]
-        totals, choices = self._candidates(beam, log_probs)  # (A, C) each
-        has_ended = choices % size == self.limits.end_id
-        alive, places = ops.top_k(ops.where(has_ended, NEVER, totals), self.beam_width)
-        chosen = pick(choices, places)  # (A, K)
-        survivors = chosen // size
-        rows = ops.reshape(end_to_end(survivors, self.beam_width), ops.shape(log_probs)[:1])
-        state = keras.tree.map_structure(lambda leaf: ops.take(leaf, rows, axis=0), state)
-        ended = self._end(beam, ops.where(has_ended, totals, NEVER), choices // size, coverage)
-        is_open = self._is_open(beam.time + 1, alive, ended)
-        return _Beam(
-            time=beam.time + 1,
-            sentences=beam.sentences,
-            is_open=ops.logical_and(beam.is_open, is_open),
-            ids=chosen % size,
-            log_probs=alive,
-            state=shaped_like(state, beam.state),
-            coverage=pick(coverage, survivors) if self.ranking.coverage_penalty else (),
-            ended=ended,
-            choices=self._write(beam.choices, beam, chosen),
-            weights=self._write(beam.weights, beam, by_sentence(weights, chosen)),
-        )
-
-    def _write(self, tape, beam: _Beam, values):
-        if self.narrows:
-            values = spread(values, beam.sentences, self.limits.batch_size)
-        return write(tape, beam.time, values)
-
-    def _candidates(self, beam: _Beam, log_probs):
-        """The 2K best continuations of each sentence: log-probabilities, and slot * V + token.
-
-        At most one in K continuations of a hypothesis ends it, so K of them go on.
-        """
-        size = log_probs.shape[-1]
-        count = min(2 * self.beam_width, self.beam_width * size)
-        return top_k(log_probs, count, beam.log_probs)
-
-    def _cover(self, coverage, weights):
-        if not self.ranking.coverage_penalty:
-            return ()
-        return coverage + ops.reshape(weights, ops.shape(coverage))
-
-    def _end(self, beam: _Beam, log_probs, slots, coverage) -> _Ended:
-        """The best of what had ended and what ends now, with these `log_probs` (A, C).
-
-        Nothing ends any more in a sentence that is done, whether it has been left out or not.
-        """
-        log_probs = ops.where(beam.is_open[:, None], log_probs, NEVER)
+    def _end(self, beam: _Beam, time, log_probs, slots) -> _Ended:
+        """The best of what had ended and what ends now, with these `log_probs` (A, C)."""
         now = _Ended(
-            self.ranking.scores(log_probs, beam.time + 1, coverage, slots),
+            self._scores(beam, log_probs, time + 1, slots),
             log_probs,
-            ops.zeros_like(slots) + beam.time,
+            ops.zeros_like(slots) + time,
             slots,
         )
         both = [ops.concatenate(pair, axis=1) for pair in zip(beam.ended, now, strict=True)]
-        scores, places = ops.top_k(both[0], self.num_hypotheses)
+        scores, places = ops.top_k(both[0], self.returned)
         return _Ended(scores, *(pick(each, places) for each in both[1:]))
 
-    def _ranked(self, beam: _Beam) -> _Found:
+    def _scores(self, beam: _Beam, log_probs, length, slots):
+        return self.ranking.scores(log_probs, length, beam.coverage, beam.covered, slots)
+
+    def found(self, progress: Progress) -> _Found:
         """What has ended, then the best alive in the places left."""
-        slots = ops.zeros_like(beam.ids) + ops.arange(self.beam_width, dtype="int32")
-        scores = self.ranking.scores(beam.log_probs, beam.time, beam.coverage, slots)
-        scores, slots = ops.top_k(scores, self.num_hypotheses)
+        beam, time = progress.own, progress.time
+        slots = ops.zeros_like(progress.ids) + ops.arange(self.hypotheses, dtype="int32")
+        scores = self._scores(beam, beam.log_probs, time, slots)
+        scores, slots = ops.top_k(scores, self.returned)
         # Nobody is alive where the search has stopped early with places left: their length is 0.
-        lengths = ops.where(scores > NEVER, beam.time, 0)
+        lengths = ops.where(scores > NEVER, time, 0)
         alive = _Ended(scores, pick(beam.log_probs, slots), lengths, slots)
-        place = ops.arange(self.num_hypotheses, dtype="int32")  # (n,)
-        is_ended = beam.ended.scores > NEVER  # (B, n), all that have ended before all others
-        count = ops.sum(ops.cast(is_ended, "int32"), axis=1, keepdims=True)
-        order = ops.where(place < count, place, place - count + self.num_hypotheses)
+        place = ops.arange(self.returned, dtype="int32")  # (n,)
+        is_ended = beam.ended.scores > NEVER  # (A, n), all that have ended before all others
+        ended = ops.sum(ops.cast(is_ended, "int32"), axis=1, keepdims=True)
+        order = ops.where(place < ended, place, place - ended + self.returned)
         pairs = zip(beam.ended, alive, strict=True)
         hypotheses = _Ended(*(pick(ops.concatenate(pair, axis=1), order) for pair in pairs))
         return _Found(hypotheses, is_ended)
 
+    def unroll(self, found: _Found, choices, weights, time, size: int) -> Hypotheses:
+        """Follows the choices that led to the hypotheses found back to the first step."""
+        hypotheses, is_ended = found
+        max_length, batch_size, beam_width, num_values = ops.shape(weights)
 
-def _unroll(beam: _Beam, found: _Found, size: int, limits: Limits) -> Hypotheses:
-    """Follows the choices that led to the hypotheses found back to the first step."""
-    hypotheses, is_ended = found
-    max_length, batch_size, beam_width, num_values = ops.shape(beam.weights)
+        def back(time, slots, ids, path):
+            time = time - 1
+            inside = time < hypotheses.lengths  # (B, n)
+            choice = pick(ops.take(choices, time, axis=0), slots)
+            slots = ops.where(inside, choice // size, slots)
+            ids = write(ids, time, ops.where(inside, choice % size, self.limits.end_id))
+            return time, slots, ids, write(path, time, end_to_end(slots, beam_width))
 
-    def back(time, slots, ids, path):
-        time = time - 1
-        inside = time < hypotheses.lengths  # (B, n)
-        choice = pick(ops.take(beam.choices, time, axis=0), slots)
-        slots = ops.where(inside, choice // size, slots)
-        ids = write(ids, time, ops.where(inside, choice % size, limits.end_id))
-        return time, slots, ids, write(path, time, end_to_end(slots, beam_width))
-
-    slots = hypotheses.slots
-    tapes = (new_tape(max_length, slots), new_tape(max_length, slots))
-    _, _, ids, path = ops.while_loop(lambda time, *_: time > 0, back, (beam.time, slots, *tapes))
-    num_steps = hypotheses.lengths + ops.cast(is_ended, "int32")  # (B, n), the end token included
-    real = ops.arange(max_length, dtype="int32") < num_steps[:, :, None]  # (B, n, T)
-    ids = ops.where(real, ops.transpose(read(ids), (1, 2, 0)), limits.pad_id)
-    weights = ops.reshape(beam.weights, (max_length, batch_size * beam_width, num_values))
-    rows = ops.reshape(read(path), (max_length, batch_size * slots.shape[1]))
-    weights = ops.reshape(pick(weights, rows), (max_length, *ops.shape(slots), num_values))
-    weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
-    return Hypotheses(ids, hypotheses.lengths, hypotheses.scores, hypotheses.log_probs, weights)
+        slots = hypotheses.slots
+        tapes = (new_tape(max_length, slots), new_tape(max_length, slots))
+        _, _, ids, path = ops.while_loop(lambda time, *_: time > 0, back, (time, slots, *tapes))
+        num_steps = hypotheses.lengths + ops.cast(is_ended, "int32")  # (B, n), end token included
+        real = ops.arange(max_length, dtype="int32") < num_steps[:, :, None]  # (B, n, T)
+        ids = ops.where(real, ops.transpose(read(ids), (1, 2, 0)), self.limits.pad_id)
+        weights = ops.reshape(weights, (max_length, batch_size * beam_width, num_values))
+        rows = ops.reshape(read(path), (max_length, batch_size * slots.shape[1]))
+        weights = ops.reshape(pick(weights, rows), (max_length, *ops.shape(slots), num_values))
+        weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
+        return Hypotheses(ids, hypotheses.lengths, hypotheses.scores, hypotheses.log_probs, weights)

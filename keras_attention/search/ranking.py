@@ -1,6 +1,6 @@
 """What the hypotheses of a beam search are ranked by.
 
-Shapes: B sentences, K alive hypotheses each, C of them to be ranked, Tv values.
+Shapes: A sentences, K alive hypotheses each, C of them to be ranked, Tv values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Ranking:
 
     length_penalty: float
     coverage_penalty: float
-    value_mask: Any  # (B, Tv)
+    value_mask: Any  # (batch_size, Tv)
 
     def __post_init__(self):
         for name in ("length_penalty", "coverage_penalty"):
@@ -50,15 +50,16 @@ class Ranking:
                 f"weights.shape={tuple(weights.shape)}."
             )
 
-    def scores(self, log_probs, length, coverage, slots):
-        """Of hypotheses (B, C) of one length, that were at `slots` of the beam (B, C)."""
+    def scores(self, log_probs, length, coverage, covered, slots):
+        """Of hypotheses (A, C) of one length, that were at `slots` of the beam (A, C).
+
+        Coverage (A, K, Tv) and what is to be covered (A, Tv) matter only where there is a penalty.
+        """
         scores = self.by_length(log_probs, length)
         if not self.coverage_penalty:
             return scores
-        covered = ops.log(ops.clip(coverage, MIN_COVERAGE, 1.0))  # (B, K, Tv)
-        batch_size, _, num_values = ops.shape(coverage)
-        mask = ops.reshape(ops.cast(self.value_mask, "bool"), (batch_size, 1, num_values))
-        penalty = ops.sum(ops.where(mask, covered, 0.0), axis=-1)  # (B, K)
+        costs = ops.log(ops.clip(coverage, MIN_COVERAGE, 1.0))  # (A, K, Tv)
+        penalty = ops.sum(ops.where(covered[:, None], costs, 0.0), axis=-1)  # (A, K)
         return scores + self.coverage_penalty * pick(penalty, slots)
 
     def by_length(self, log_probs, length):

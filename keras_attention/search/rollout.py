@@ -1,41 +1,22 @@
 """Searches in which every row goes its own way: greedy search and sampling.
 
-Shapes: B sentences, n rows each, N = B * n rows, V tokens, T = max_length, Tv values.
+Shapes: B sentences, A of them still searched, n rows each, N = A * n rows, V tokens,
+T = max_length, Tv values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_attention.loop import new_tape, pick, read, write
+from keras_attention.loop import pick
 from keras_attention.search.draw import Draw
-from keras_attention.search.narrowing import (
-    can_narrow,
-    count,
-    keep,
-    put,
-    spread,
-    too_few,
-    where_open,
-)
-from keras_attention.search.step import (
-    NEVER,
-    Hypotheses,
-    Limits,
-    Step,
-    ban_end,
-    by_sentence,
-    check_integer,
-    repeat_state,
-    shaped_like,
-    take_step,
-    top_k,
-)
+from keras_attention.search.search import Grown, Progress, Search
+from keras_attention.search.step import NEVER, Hypotheses, Limits, Step, check_integer, top_k
 
 
 def greedy_search(
@@ -86,7 +67,8 @@ def greedy_search(
     def choose(log_probs, time, sentences):
         return top_k(log_probs, 1)[1]
 
-    return _RollOut(step, choose, 1, limits).run(state, memory)
+    search = _RollOut(step=step, limits=limits, hypotheses=1, choose=choose)
+    return search.run(state, memory)
 
 
 def sample_search(
@@ -166,133 +148,59 @@ def sample_search(
         now = ops.take(ops.take(chance, time, axis=0), sentences, axis=0)
         return draw(log_probs, ops.reshape(now, (-1,)))
 
-    return _RollOut(step, choose, num_hypotheses, limits).run(state, memory)
+    search = _RollOut(step=step, limits=limits, hypotheses=num_hypotheses, choose=choose)
+    return search.run(state, memory)
 
 
-class _Found(NamedTuple):
-    """What the rows of some sentences are, so far."""
+class _Rows(NamedTuple):
+    """What the rows of A sentences are, so far."""
 
+    has_ended: Any  # (A, n)
     lengths: Any  # (A, n) tokens without the end token
     log_probs: Any  # (A, n) sums
 
 
-class _Rows(NamedTuple):
-    """Rows of A sentences on their way, n of each: of all B, or of those that are not done."""
-
-    time: Any  # steps taken
-    sentences: Any  # (A,) which of all they are
-    ids: Any  # (A, n) the last tokens
-    state: Any  # (N, …)
-    has_ended: Any  # (A, n)
-    found: _Found
-    tokens: Any  # (T, B, n)
-    weights: Any  # (T, B, n, Tv)
-
-
-@dataclass(frozen=True)
-class _RollOut:
+@dataclass(frozen=True, kw_only=True)
+class _RollOut(Search):
     """Tokens choose(log_probs (N, V), time, sentences (A,)) of each row, until all have ended."""
 
-    step: Step
     choose: Callable[..., Any]
-    num_hypotheses: int
-    limits: Limits
-    narrows: bool = False  # whether sentences that are done are left out
 
-    def run(self, state, memory) -> Hypotheses:
-        """The first step by itself, since it tells the number of values; then the others."""
-        ids = ops.full(
-            (self.limits.batch_size * self.num_hypotheses,), self.limits.start_id, "int32"
-        )
-        state = repeat_state(state, self.num_hypotheses)
-        first = take_step(self.step, ids, state, self.limits, memory)
-        search = replace(self, narrows=memory is not None and can_narrow(ids, first, memory))
-        rows = search._grow(search._seed(first), *first)
-        found = rows.found
-        if search.narrows:
-            rows, found, _ = ops.while_loop(
-                lambda rows, *_: self._goes_on(rows, 0), search._narrow, (rows, found, memory)
-            )
-        else:
-            rows = search._go_on(rows, memory, 0)
-            found = rows.found
-        return self._unroll(read(rows.tokens), read(rows.weights), rows.time, found)
+    def first(self, ids, weights) -> _Rows:
+        return _Rows(ops.zeros_like(ids, "bool"), ids, ops.zeros_like(ids, "float32"))
 
-    def _seed(self, first) -> _Rows:
-        _, state, weights = first
-        sentences = ops.arange(self.limits.batch_size, dtype="int32")
-        ids = ops.zeros((self.limits.batch_size, self.num_hypotheses), "int32")
-        return _Rows(
-            time=ops.zeros((), "int32"),
-            sentences=sentences,
-            ids=ids,
-            state=state,
-            has_ended=ops.zeros_like(ids, "bool"),
-            found=_Found(ids, ops.zeros_like(ids, "float32")),
-            tokens=new_tape(self.limits.max_length, ids),
-            weights=new_tape(self.limits.max_length, by_sentence(weights, ids)),
-        )
-
-    def _goes_on(self, rows: _Rows, few):
-        still = count(ops.any(~rows.has_ended, axis=1))
-        return ops.logical_and(rows.time < self.limits.max_length, still > few)
-
-    def _go_on(self, rows: _Rows, memory, few) -> _Rows:
-        """The rows when no more than a few sentences have any that has not ended."""
-
-        def advance(rows):
-            ids = ops.reshape(rows.ids, (-1,))
-            return (self._grow(rows, *take_step(self.step, ids, rows.state, self.limits, memory)),)
-
-        (rows,) = ops.while_loop(lambda rows: self._goes_on(rows, few), advance, (rows,))
-        return rows
-
-    def _narrow(self, rows: _Rows, found: _Found, memory):
-        """Goes on with the sentences that are not done, until too few of them are."""
-        places = where_open(ops.any(~rows.has_ended, axis=1))
-        names = ("sentences", "ids", "has_ended", "found")
-        kept = {name: keep(getattr(rows, name), places) for name in names}
-        rows = rows._replace(state=keep(rows.state, places, self.num_hypotheses), **kept)
-        memory = keep(memory, places)
-        rows = self._go_on(rows, memory, too_few(places))
-        return rows, put(found, rows.sentences, rows.found), memory
-
-    def _grow(self, rows: _Rows, log_probs, state, weights) -> _Rows:
-        """The rows after one more step, from what that step gave. What has ended is frozen."""
-        log_probs = ban_end(log_probs, rows.time, self.limits)
-        places = ops.cast(self.choose(log_probs, rows.time, rows.sentences), "int32")
+    def grow(self, before, log_probs, state, weights) -> Grown:
+        """What has ended is frozen."""
+        rows = before.own
+        places = ops.cast(self.choose(log_probs, before.time, before.sentences), "int32")
         places = ops.reshape(places, (-1, 1))
-        ids = ops.reshape(places, ops.shape(rows.ids))
+        ids = ops.reshape(places, ops.shape(before.ids))
         chosen = ops.reshape(ops.cast(pick(log_probs, places), "float32"), ops.shape(ids))
         has_ended = ops.logical_or(rows.has_ended, ids == self.limits.end_id)
-        found = _Found(
-            rows.found.lengths + ops.cast(~has_ended, "int32"),
-            rows.found.log_probs + ops.where(rows.has_ended, 0.0, chosen),
-        )
-        return _Rows(
-            time=rows.time + 1,
-            sentences=rows.sentences,
+        goes_on = before.time + 1 < self.limits.max_length
+        return Grown(
+            choices=ids,
             ids=ids,
-            state=shaped_like(state, rows.state),
-            has_ended=has_ended,
-            found=found,
-            tokens=self._write(rows.tokens, rows, ids),
-            weights=self._write(rows.weights, rows, by_sentence(weights, ids)),
+            state=state,
+            is_open=ops.logical_and(goes_on, ops.any(~has_ended, axis=1)),
+            own=_Rows(
+                has_ended,
+                rows.lengths + ops.cast(~has_ended, "int32"),
+                rows.log_probs + ops.where(rows.has_ended, 0.0, chosen),
+            ),
         )
 
-    def _write(self, tape, rows: _Rows, values):
-        if self.narrows:
-            values = spread(values, rows.sentences, self.limits.batch_size)
-        return write(tape, rows.time, values)
+    def found(self, progress: Progress) -> _Rows:
+        return progress.own
 
-    def _unroll(self, tokens, weights, time, found: _Found) -> Hypotheses:
+    def unroll(self, found: _Rows, choices, weights, time, size: int) -> Hypotheses:
         possible = found.log_probs > NEVER  # (B, n)
-        taken = ops.arange(ops.shape(tokens)[0], dtype="int32")  # (T,)
+        taken = ops.arange(ops.shape(choices)[0], dtype="int32")  # (T,)
         # An end token comes after a row's length, and nothing after the last step.
         real = ops.logical_and(taken <= found.lengths[..., None], taken < time)
         real = ops.logical_and(possible[..., None], real)  # (B, n, T)
         pad = ops.cast(self.limits.pad_id, "int32")
-        tokens = ops.where(real, ops.transpose(tokens, (1, 2, 0)), pad)
+        ids = ops.where(real, ops.transpose(choices, (1, 2, 0)), pad)
         weights = ops.where(real[..., None], ops.transpose(weights, (1, 2, 0, 3)), 0.0)
         lengths = ops.where(possible, found.lengths, 0)
-        return Hypotheses(tokens, lengths, found.log_probs, found.log_probs, weights)
+        return Hypotheses(ids, lengths, found.log_probs, found.log_probs, weights)

@@ -168,11 +168,6 @@ def block_width(size: int) -> int:
     return next((width for width in range(64, 15, -1) if size % width == 0), size)
 
 
-def end_to_end(places, size):
-    """Places (R, k) in rows of some size, as places in all rows laid end to end."""
-    return ops.arange(ops.shape(places)[0], dtype="int32")[:, None] * size + places
-
-
 def check_rows(name: str, tree) -> None:
     """That all of a tree has a row for each sentence."""
     for leaf in keras.tree.flatten(tree):
