@@ -24,6 +24,7 @@ import tyro
 
 from applications.training import console
 from export import Client, ExportError
+from export.server_config import METRICS
 
 TURN = 20  # requests
 BATCHING = """max_batch_size {{ value: {size} }}
@@ -122,10 +123,11 @@ def latencies(asks: dict[str, Ask], lines: Sequence[str], count: int) -> dict[st
 
 
 def within_server(rest: str) -> dict[str, float]:
-    """The mean seconds that a server says it took from a parsed request to its answer."""
-    with urllib.request.urlopen(f"http://{rest}/monitoring/prometheus/metrics") as answer:
+    """The mean seconds that a server says a Predict took, from a parsed request to its answer."""
+    with urllib.request.urlopen(f"http://{rest}{METRICS}") as answer:
         text = answer.read().decode()
-    found = re.findall(r'request_latency_(sum|count){.*entrypoint="(\w+)"} (\d+)', text)
+    labels = r'API="[Pp]redict",entrypoint="(\w+)"'
+    found = re.findall(rf"request_latency_(sum|count){{.*{labels}}} (\d+)", text)
     values = {(entry.lower(), kind): int(value) for kind, entry, value in found}
     return {
         entry: 1e-6 * values[entry, "sum"] / values[entry, "count"] for entry in ("grpc", "rest")

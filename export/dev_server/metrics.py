@@ -12,7 +12,6 @@ from itertools import accumulate
 
 from export.errors import ServingError
 
-PATH = "/monitoring/prometheus/metrics"
 # Upper bounds of latencies, in microseconds: what is above the last is counted under +Inf.
 BOUNDS = tuple(10.0 * 1.8**k for k in range(33))
 

@@ -14,6 +14,7 @@ from export.dev_server.descriptions import metadata_document, status_response, t
 from export.dev_server.models import Models
 from export.errors import HTTP_STATUS, ServingError
 from export.layout import DEFAULT_SIGNATURE
+from export.server_config import METRICS
 
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
@@ -61,7 +62,7 @@ class RestService:
     def answer(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to one request; `target` is the path, with or without a query."""
         path = re.split(r"[?#]", target, maxsplit=1)[0]
-        if path == metrics.PATH and method == "GET":
+        if path == METRICS and method == "GET":
             return Answer(200, self._metrics.text().encode(), "text/plain")
         if not _OURS.fullmatch(path):
             page = b"<html><head><title>404 Not Found</title></head><body>Not Found</body></html>"
