@@ -55,6 +55,8 @@ class Serving:
     """Most rows that the server with batching runs together."""
     batch_timeout_micros: int = 5000
     """How long such a batch waits to be filled."""
+    session_config: Path | None = None
+    """ConfigProto in text format, for the servers' sessions and for the session itself."""
     json: Path | None = None
     """File to write the results to."""
 
@@ -179,12 +181,14 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
 def session(given: Serving) -> Iterator[tuple[str, Ask]]:
     """The name of the model's input, and a call of the session itself, in this process."""
     from export.dev_server.servable import Servable
+    from export.dev_server.session import read_config
     from export.layout import newest_version
 
     newest = newest_version(given.exports / given.model)
     if newest is None:
         raise ExportError(f"{given.exports / given.model}: expected a version. Received: none.")
-    with Servable(newest[1]) as servable:
+    config = read_config(given.session_config) if given.session_config else None
+    with Servable(newest[1], config=config) as servable:
         names = list(servable.signature("").inputs)
         if len(names) != 1:
             raise ExportError(f"Expected a model of one input. Received: {sorted(names)}.")
@@ -196,8 +200,13 @@ def servers(given: Serving) -> Iterator[dict[str, dict[str, str]]]:
     """Two servers in processes of their own, without batching and with it: their addresses."""
     file = given.exports / ".benchmark_batching.config"
     file.write_text(BATCHING.format(size=given.batch_size, timeout=given.batch_timeout_micros))
+    config = given.session_config
+    flags = [] if config is None else ["--tensorflow-session-config-file", config]
     try:
-        with started(given.exports) as plain, started(given.exports, "--batching", file) as other:
+        with (
+            started(given.exports, *flags) as plain,
+            started(given.exports, *flags, "--batching", file) as other,
+        ):
             yield {"plain": plain.addresses, "batching": other.addresses}
     finally:
         file.unlink()

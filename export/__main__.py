@@ -63,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run rows of different shapes together: for models that are told the lengths",
     )
+    config.add_argument(
+        "--intra-op-threads",
+        type=int,
+        default=0,
+        metavar="THREADS",
+        help="that one operation may use; 0: one on each core (%(default)s)",
+    )
     config.add_argument("--image", default="tensorflow/serving:latest", help="(%(default)s)")
     config.add_argument(
         "--storage-uri", default="pvc://models", help="of DIR in a cluster (%(default)s)"
@@ -122,6 +129,7 @@ def _config(options: argparse.Namespace) -> None:
             batch_sizes=options.batch_sizes,
             batch_timeout_micros=options.batch_timeout_micros,
             pad_variable_length_inputs=options.pad_variable_length_inputs,
+            intra_op_threads=options.intra_op_threads,
             image=options.image,
             storage_uri=options.storage_uri,
         )

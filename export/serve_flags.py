@@ -53,6 +53,9 @@ class ServeFlags:
     ssl_config_file: str | None = _flag(
         None, "an SSLConfig, with which gRPC is encrypted", metavar="FILE"
     )
+    tensorflow_session_config_file: str | None = _flag(
+        None, "a ConfigProto: threads and devices of TensorFlow", metavar="FILE"
+    )
 
     @classmethod
     def add_to(cls, parser: argparse.ArgumentParser) -> None:

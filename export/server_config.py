@@ -26,6 +26,7 @@ def write_server_config(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     batch_timeout_micros: int = 5000,
     pad_variable_length_inputs: bool = False,
+    intra_op_threads: int = 0,
     image: str = IMAGE,
     storage_uri: str = "pvc://models",
 ) -> list[Path]:
@@ -36,7 +37,7 @@ def write_server_config(
     | `models.config` | `--model_config_file`: every model, its newest version |
     | `batching.config` | `--batching_parameters_file`: requests that meet are run together |
     | `monitoring.config` | `--monitoring_config_file`: metrics for Prometheus |
-    | `session.config` | `--tensorflow_session_config_file`: GPU memory is taken as needed |
+    | `session.config` | `--tensorflow_session_config_file`: GPU memory, threads |
     | `docker.sh`, `compose.yaml` | start the image with all of these |
     | `kserve-MODEL.yaml` | a KServe `InferenceService` of each model: a probe, autoscaling |
 
@@ -49,6 +50,8 @@ def write_server_config(
             The server pads rows with their own first element, and does not crop the answers, so
             this is for models that are told the lengths. Without it such requests are refused if
             they meet.
+        intra_op_threads: Threads that one operation may use; 0 for one on each core. Searches are
+            of many short operations, and on few cores do more with 1.
         image: The image of TensorFlow Serving, or one made of it.
         storage_uri: Where a cluster finds `directory`, for KServe.
 
@@ -57,16 +60,18 @@ def write_server_config(
 
     Raises:
         ExportError: if the folder holds no model, or two whose names are one in Kubernetes.
-        ValueError: if `batch_sizes` do not rise from 1 or more, or the timeout is negative.
+        ValueError: if `batch_sizes` do not rise from 1 or more, or another number is negative.
     """
     folder = Path(directory)
     sizes = list(batch_sizes)
     if not sizes or not are_batch_sizes(sizes):
         raise ValueError(f"`batch_sizes` must rise from at least 1. Received: {batch_sizes!r}.")
-    if batch_timeout_micros < 0:
-        raise ValueError(
-            f"`batch_timeout_micros` must be at least 0. Received: {batch_timeout_micros!r}."
-        )
+    for name, value in (
+        ("batch_timeout_micros", batch_timeout_micros),
+        ("intra_op_threads", intra_op_threads),
+    ):
+        if value < 0:
+            raise ValueError(f"`{name}` must be at least 0. Received: {value!r}.")
     names = list(models(folder))
     if not names:
         raise ExportError(f"{folder}: expected models as MODEL/VERSION/. Received: none.")
@@ -75,7 +80,7 @@ def write_server_config(
         "models.config": _models_config(names),
         "batching.config": _batching(sizes, batch_timeout_micros, pad_variable_length_inputs),
         "monitoring.config": f'prometheus_config {{ enable: true path: "{METRICS}" }}\n',
-        "session.config": "gpu_options { allow_growth: true }\n",
+        "session.config": _session(intra_op_threads),
         "docker.sh": _docker(image),
         "compose.yaml": _compose(image),
         **{
@@ -116,6 +121,12 @@ def _models_config(names: Sequence[str]) -> str:
         for name in names
     )
     return "model_config_list {\n" + "".join(each) + "}\n"
+
+
+def _session(intra_op_threads: int) -> str:
+    """Text of a ConfigProto: memory of a GPU is taken as needed."""
+    threads = f"intra_op_parallelism_threads: {intra_op_threads}\n" if intra_op_threads else ""
+    return "gpu_options { allow_growth: true }\n" + threads
 
 
 def _batching(sizes: Sequence[int], timeout: int, pad: bool) -> str:

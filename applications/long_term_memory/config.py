@@ -35,6 +35,8 @@ class LongTermMemoryConfig(TrainConfig):
     """Let the model see which step it is: without, it cannot know what came first."""
     units: int = 100
     """Width of the hidden layers before and after the attention."""
+    decay: bool = False
+    """Let the learning rate fall along half a cosine, to a fiftieth in the last epoch."""
     updates: int = 1000
     """Updates of the weights in an epoch, each on new sequences."""
     held_out: int = 1000
@@ -89,7 +91,12 @@ PRESETS = {
     },
     **{
         f"{problem}_variable": _preset(
-            f"{problem}_variable", problem=problem, length=50, max_length=10000
+            f"{problem}_variable",
+            problem=problem,
+            length=50,
+            max_length=10000,
+            decay=True,
+            epochs=24,
         )
         for problem in _PROBLEMS
     },

@@ -27,8 +27,10 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
 
     def callbacks(self, config, datasets):
         from applications.long_term_memory.model import StopWhenSolved
+        from applications.training import schedules
 
-        return [StopWhenSolved()]
+        moving = schedules.callbacks(config.learning_rate, config.epochs, average=0.0)
+        return [StopWhenSolved(), *(moving if config.decay else [])]
 
     def evaluate(self, model, datasets, config):
         from applications.long_term_memory import evaluation

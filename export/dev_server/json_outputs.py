@@ -104,7 +104,18 @@ def string(value: bytes, as_base64: bool = False) -> str:
 
 
 def decimals(values: np.ndarray) -> list[str]:
-    """Six digits where they say it all, else as many as the type needs; never a bare integer."""
+    """Six digits where they say it all, else as many as the type needs; never a bare integer.
+
+    Zeros, which most of a padded output is, cost next to nothing.
+    """
+    texts = ["0.0"] * len(values)
+    others = np.flatnonzero((values != 0) | np.signbit(values))
+    for place, text in zip(others.tolist(), _not_zero(values[others]), strict=True):
+        texts[place] = text
+    return texts
+
+
+def _not_zero(values: np.ndarray) -> list[str]:
     numbers = values.tolist()
     texts = _printed(numbers, 9 if values.dtype == np.float32 else 17)
     tried = np.flatnonzero(_maybe_short(values))

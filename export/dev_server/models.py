@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tensorflow.core.protobuf import config_pb2
+
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.model_config import Configs, ModelConfig, Source
 from export.dev_server.servable import Servable
@@ -63,16 +65,22 @@ class Models:
         root: the folder in which the models of a `reload` must be; None for those in which the
             first ones are.
         scheduler: what runs requests together; without it, each is run by itself.
+        session_config: threads and devices of the sessions.
 
     Raises:
         ExportError: if a model has no version that loads, or a label names none that did.
     """
 
     def __init__(
-        self, source: Source, scheduler: BatchScheduler | None = None, root: Path | None = None
+        self,
+        source: Source,
+        scheduler: BatchScheduler | None = None,
+        root: Path | None = None,
+        session_config: config_pb2.ConfigProto | None = None,
     ) -> None:
         self._source = source
         self._scheduler = scheduler
+        self._session_config = session_config
         self._models: dict[str, dict[int, _Version]] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._changing = threading.Lock()  # held for as long as a load takes
@@ -204,7 +212,7 @@ class Models:
             each.state = "LOADING"
             each.tries += 1
         try:
-            servable = Servable(folder, scheduler=self._scheduler)
+            servable = Servable(folder, scheduler=self._scheduler, config=self._session_config)
         except (ExportError, OSError) as error:
             failed = (
                 error if isinstance(error, ServingError) else ServingError("UNKNOWN", str(error))

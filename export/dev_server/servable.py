@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from export.dev_server import inference
@@ -27,6 +27,7 @@ class Servable:
         folder: the folder of a version, the one that holds `saved_model.pb`.
         warm_up: replay the warm-up records; one that fails makes loading fail.
         scheduler: what runs requests together; without it, each is run by itself.
+        config: threads and devices of the session; TensorFlow's defaults if None.
 
     Example:
 
@@ -41,10 +42,15 @@ class Servable:
     """
 
     def __init__(
-        self, folder: Path, *, warm_up: bool = True, scheduler: BatchScheduler | None = None
+        self,
+        folder: Path,
+        *,
+        warm_up: bool = True,
+        scheduler: BatchScheduler | None = None,
+        config: config_pb2.ConfigProto | None = None,
     ) -> None:
         self.folder = folder
-        self._session = Session(folder)
+        self._session = Session(folder, config)
         self._runner: Runner = (
             self._session if scheduler is None else scheduler.batching(self._session)
         )

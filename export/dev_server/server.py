@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from export import memory
+from export.dev_server import session
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_messages import Messages
@@ -61,6 +62,8 @@ class DevServer:
         rest_timeout: seconds that a REST request may run; over gRPC the client's deadline counts.
         cors: whether pages of other origins may ask over REST.
         ssl_config_file: an SSLConfig in text format, with which gRPC is encrypted.
+        tensorflow_session_config_file: a ConfigProto in text format: threads and devices of the
+            sessions that run the models.
 
     Example:
 
@@ -89,6 +92,7 @@ class DevServer:
         rest_timeout: float = 30.0,
         cors: bool = False,
         ssl_config_file: str | os.PathLike[str] | None = None,
+        tensorflow_session_config_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._root = None if base_path is None else Path(base_path)
         self._source: Source
@@ -106,6 +110,11 @@ class DevServer:
         self._rest_timeout = rest_timeout
         self._cors = cors
         self._ssl_config_file = ssl_config_file
+        self._session_config = (
+            session.read_config(Path(tensorflow_session_config_file))
+            if tensorflow_session_config_file is not None
+            else None
+        )
         self._running = contextlib.ExitStack()
         self._models: Models | None = None
 
@@ -135,7 +144,7 @@ class DevServer:
             if self._batching is not None:
                 scheduler = BatchScheduler(self._batching)
                 stack.callback(scheduler.close)
-            models = Models(self._source, scheduler, self._root)
+            models = Models(self._source, scheduler, self._root, self._session_config)
             metrics = Metrics()
             stack.callback(models.close)
             # Both ports are bound before one answers: a client sees a whole server or none.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 
+from export.dev_server.text_protos import read_text
 from export.errors import CODES, ExportError, ServingError
 from export.graph import load_missing_ops
 
@@ -36,14 +37,15 @@ class Session:
 
     Args:
         folder: the folder of a version, the one that holds `saved_model.pb`.
+        config: threads and devices of the session; TensorFlow's defaults if None.
 
     Raises:
         ExportError: if it does not load.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: config_pb2.ConfigProto | None = None) -> None:
         load_missing_ops(folder)
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         self._outputs: dict[str, pywrap_tf_session.TF_Output] = {}
         try:
             self.signatures = _load(self._session, folder)
@@ -96,6 +98,11 @@ class Session:
                 f"Tensor {name}, specified in either feed_devices or fetch_devices was not found "
                 "in the Graph",
             ) from error
+
+
+def read_config(path: Path) -> config_pb2.ConfigProto:
+    """Reads a ConfigProto in text format; an `ExportError` says what is wrong with it."""
+    return read_text(path, config_pb2.ConfigProto(), "tensorflow.ConfigProto")
 
 
 def _load(session: tf.compat.v1.Session, folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:

@@ -323,3 +323,14 @@ def test_a_config_of_tls_without_a_key(model, tmp_path):
 def test_a_server_has_a_folder_or_a_config(arguments):
     with pytest.raises(ExportError, match="either a folder of models or a model config file"):
         DevServer(**arguments)
+
+
+def test_sessions_are_as_their_config_says(model, tmp_path):
+    config = tmp_path / "session.config"
+    config.write_text("device_count { key: 'CPU' value: 3 }")
+    with serve(model, tensorflow_session_config_file=config) as server:
+        session = server._models.find("half").servable._session._session
+        assert sum("CPU:" in device.name for device in session.list_devices()) == 3
+    config.write_text("threads: 3")
+    with pytest.raises(ExportError, match=r"session.config: Error parsing text-format tensorflow"):
+        serve(model, tensorflow_session_config_file=config)

@@ -67,6 +67,16 @@ def test_metrics_and_the_session(files):
     assert monitoring.prometheus_config.enable
     session = text_format.Parse(files["session.config"].read_text(), config_pb2.ConfigProto())
     assert session.gpu_options.allow_growth
+    assert not session.intra_op_parallelism_threads
+
+
+def test_threads_of_an_operation_are_limited_where_asked(folder):
+    assert main(["config", str(folder), "--intra-op-threads", "3"]) == 0
+    text = (folder / "serving" / "session.config").read_text()
+    session = text_format.Parse(text, config_pb2.ConfigProto())
+    assert (session.intra_op_parallelism_threads, session.gpu_options.allow_growth) == (3, True)
+    with pytest.raises(ValueError, match="`intra_op_threads` must be at least 0. Received: -1"):
+        write_server_config(folder, intra_op_threads=-1)
 
 
 def test_docker_is_given_the_folder_and_files_that_exist(files, folder, tmp_path):
