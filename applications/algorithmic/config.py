@@ -123,8 +123,15 @@ _STACK = AlgorithmicConfig(
 )
 _BY_PROBLEM: dict[str, AlgorithmicConfig] = {
     "copy": _NTM,
-    "repeat_copy": replace(_NTM, max_size=10, first_weighting="focused", gate_bias=-2.0),
-    "associative_recall": replace(_NTM, max_size=6),
+    "repeat_copy": replace(
+        _NTM,
+        max_size=10,
+        learning_rate=1e-4,
+        epochs=120,
+        first_weighting="focused",
+        gate_bias=-2.0,
+    ),
+    "associative_recall": replace(_NTM, max_size=6, learning_rate=1e-4, epochs=200),
     "priority_sort": replace(_NTM, max_size=8, heads=2),
     **dict.fromkeys(LANGUAGES, _STACK),
     "memorization": replace(_STACK, units=100, keep=True),

@@ -1,5 +1,6 @@
 """The whole road on short sequences: train, look, export, serve, ask, and mistakes on the way."""
 
+import csv
 import io
 import json
 import sys
@@ -208,6 +209,13 @@ def test_controls_go_the_same_road(name, tmp_path, monkeypatch, capfd, xla_as_be
     status, out, _ = answered(folder, f"{line}\n", monkeypatch, capfd)
     told = ours["answer"][0].numpy().decode() if name == "order" else f"{ours['value'][0]:.3f}"
     assert status == 0 and (out.strip() if name == "order" else f"{float(out):.3f}") == told
+
+
+def test_the_learning_rate_falls_where_asked(tmp_path, xla_as_before):
+    assert train(tmp_path / "run", "--decay", "--learning-rate", "0.5") == 0
+    with (tmp_path / "run" / "history.csv").open(encoding="utf-8") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(rates, [0.5, 0.01], rtol=1e-6)
 
 
 def test_a_run_that_was_cut_short_goes_on(tmp_path, trained, monkeypatch):
