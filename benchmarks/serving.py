@@ -22,8 +22,8 @@ from typing import IO, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from applications.training import console
 from export import Client, ExportError
+from export.serve_flags import import_tensorflow
 from export.server_config import METRICS
 
 TURN = 20  # requests
@@ -67,7 +67,7 @@ Ask = Callable[[str], Any]
 def main() -> int:
     """Prints latencies and throughputs."""
     given = tyro.cli(Serving, prog="python -m benchmarks.serving")
-    console.import_tensorflow_quietly()
+    import_tensorflow()
     try:
         results = measure(given, given.lines.read_text(encoding="utf-8").splitlines())
     except (ExportError, OSError) as error:

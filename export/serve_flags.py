@@ -90,7 +90,7 @@ class ServeFlags:
             raise ExportError("Expected either a folder of models or --model-config-file.")
         if self.directory is not None and not Path(self.directory).is_dir():
             raise ExportError(f"{self.directory}: no such folder.")
-        _import_tensorflow()
+        import_tensorflow()
         try:
             from export.dev_server.batching_parameters import Parameters
             from export.dev_server.server import serve_forever
@@ -115,8 +115,11 @@ class _Parser(argparse.ArgumentParser):
         raise ExportError(message)
 
 
-def _import_tensorflow() -> None:
-    """Imports TensorFlow and wakes its devices without the lines it prints about itself."""
+def import_tensorflow() -> None:
+    """Imports TensorFlow and wakes its devices without the lines it prints about itself.
+
+    Nothing runs yet: the first session of a process is what threads are made for.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _quiet_stderr():
         import tensorflow as tf

@@ -63,7 +63,8 @@ class DevServer:
         cors: whether pages of other origins may ask over REST.
         ssl_config_file: an SSLConfig in text format, with which gRPC is encrypted.
         tensorflow_session_config_file: a ConfigProto in text format: threads and devices of the
-            sessions that run the models.
+            sessions that run the models. TensorFlow makes the threads that an operation may use
+            once, for the first thing that runs in a process.
 
     Example:
 
