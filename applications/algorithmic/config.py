@@ -132,7 +132,7 @@ _BY_PROBLEM: dict[str, AlgorithmicConfig] = {
         gate_bias=-2.0,
     ),
     "associative_recall": replace(_NTM, max_size=6, learning_rate=1e-4, epochs=200),
-    "priority_sort": replace(_NTM, max_size=8, heads=2),
+    "priority_sort": replace(_NTM, max_size=8, learning_rate=1e-4, epochs=200, heads=2),
     **dict.fromkeys(LANGUAGES, _STACK),
     "memorization": replace(_STACK, units=100, keep=True),
 }
