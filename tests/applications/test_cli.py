@@ -233,6 +233,7 @@ def test_serve_hands_over_to_the_export_package(command, tmp_path, monkeypatch):
                 "batching": Parameters(max_batch_size=7),
                 "cors": True,
                 "ssl_config_file": None,
+                "tensorflow_session_config_file": None,
             },
         )
     ]

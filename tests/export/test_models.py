@@ -110,7 +110,7 @@ def test_it_is_tried_again_five_times(serving, base, monkeypatch):
     models = serving()
     monkeypatch.setattr(module, "SECONDS_BETWEEN_RETRIES", 0.0)
 
-    def fail(folder, scheduler):
+    def fail(folder, **_):
         tried.append(folder.name)
         raise ServingError("DATA_LOSS", "gone")
 
