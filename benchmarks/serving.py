@@ -181,13 +181,13 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
 def session(given: Serving) -> Iterator[tuple[str, Ask]]:
     """The name of the model's input, and a call of the session itself, in this process."""
     from export.dev_server.servable import Servable
-    from export.dev_server.session import read_config
+    from export.dev_server.session import read_session_config
     from export.layout import newest_version
 
     newest = newest_version(given.exports / given.model)
     if newest is None:
         raise ExportError(f"{given.exports / given.model}: expected a version. Received: none.")
-    config = read_config(given.session_config) if given.session_config else None
+    config = read_session_config(given.session_config) if given.session_config else None
     with Servable(newest[1], config=config) as servable:
         names = list(servable.signature("").inputs)
         if len(names) != 1:

@@ -121,14 +121,14 @@ def import_tensorflow() -> None:
     Nothing runs yet: the first session of a process is what threads are made for.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet_stderr():
+    with quiet_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Drops what is written to file descriptor 2, by Python or C++, unless the block raises."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -51,7 +51,7 @@ def write_server_config(
             this is for models that are told the lengths. Without it such requests are refused if
             they meet.
         intra_op_threads: Threads that one operation may use; 0 for one on each core. Searches are
-            of many short operations, and on few cores do more with 1.
+            of many short operations: by themselves, not batched, they are quicker with 1.
         image: The image of TensorFlow Serving, or one made of it.
         storage_uri: Where a cluster finds `directory`, for KServe.
 

@@ -29,8 +29,10 @@ class LongTermMemoryTask(Task[LongTermMemoryConfig]):
         from applications.long_term_memory.model import StopWhenSolved
         from applications.training import schedules
 
+        if not config.decay:
+            return [StopWhenSolved()]
         moving = schedules.callbacks(config.learning_rate, config.epochs, average=0.0)
-        return [StopWhenSolved(), *(moving if config.decay else [])]
+        return [StopWhenSolved(), *moving]
 
     def evaluate(self, model, datasets, config):
         from applications.long_term_memory import evaluation

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
+
+from export.serve_flags import quiet_stderr
 
 
 def say(line: str) -> None:
@@ -22,27 +23,15 @@ def import_tensorflow_quietly() -> None:
     """Imports TensorFlow and wakes its devices without the dozen lines it prints meanwhile.
 
     Its C++ parts write to the file descriptor before any log level is read, so the descriptor
-    itself is turned aside; what was written is shown after all if the import fails.
+    itself is turned aside.
     """
     if "tensorflow" in sys.modules:
         return
     # 3 leaves out errors too, which TensorFlow raises as exceptions besides: what it logs at that
     # level alone is that there is no GPU, and what oneDNN leaves to Eigen.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with quiet_stderr():
+        import tensorflow as tf
 
-            if "TF_CONFIG" not in os.environ:  # Else a cluster has to be made first.
-                tf.config.list_logical_devices()
-        except BaseException:
-            aside.seek(0)
-            os.write(kept, aside.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+        if "TF_CONFIG" not in os.environ:  # Else a cluster has to be made first.
+            tf.config.list_logical_devices()

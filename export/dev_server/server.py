@@ -19,7 +19,6 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from export import memory
-from export.dev_server import session
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_messages import Messages
@@ -29,6 +28,7 @@ from export.dev_server.metrics import Metrics
 from export.dev_server.model_config import Source, discover, read_config
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
+from export.dev_server.session import read_session_config
 from export.dev_server.text_protos import SSLConfig, read_text
 from export.errors import ExportError
 
@@ -111,11 +111,7 @@ class DevServer:
         self._rest_timeout = rest_timeout
         self._cors = cors
         self._ssl_config_file = ssl_config_file
-        self._session_config = (
-            session.read_config(Path(tensorflow_session_config_file))
-            if tensorflow_session_config_file is not None
-            else None
-        )
+        self._session_config_file = tensorflow_session_config_file
         self._running = contextlib.ExitStack()
         self._models: Models | None = None
 
@@ -145,7 +141,10 @@ class DevServer:
             if self._batching is not None:
                 scheduler = BatchScheduler(self._batching)
                 stack.callback(scheduler.close)
-            models = Models(self._source, scheduler, self._root, self._session_config)
+            config = None
+            if self._session_config_file is not None:
+                config = read_session_config(Path(self._session_config_file))
+            models = Models(self._source, scheduler, self._root, config)
             metrics = Metrics()
             stack.callback(models.close)
             # Both ports are bound before one answers: a client sees a whole server or none.

@@ -100,7 +100,7 @@ class Session:
             ) from error
 
 
-def read_config(path: Path) -> config_pb2.ConfigProto:
+def read_session_config(path: Path) -> config_pb2.ConfigProto:
     """Reads a ConfigProto in text format; an `ExportError` says what is wrong with it."""
     return read_text(path, config_pb2.ConfigProto(), "tensorflow.ConfigProto")
 

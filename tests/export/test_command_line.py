@@ -264,11 +264,11 @@ def test_a_wrong_flag_is_code_2(capsys):
 
 
 def test_an_error_shows_what_tensorflow_said_while_it_was_imported(capfd):
-    from export.serve_flags import _quiet_stderr
+    from export.serve_flags import quiet_stderr
 
-    with _quiet_stderr():
+    with quiet_stderr():
         os.write(2, b"noise\n")
-    with pytest.raises(ImportError), _quiet_stderr():
+    with pytest.raises(ImportError), quiet_stderr():
         os.write(2, b"the reason\n")
         raise ImportError
     assert capfd.readouterr().err == "the reason\n"

@@ -333,4 +333,4 @@ def test_sessions_are_as_their_config_says(model, tmp_path):
         assert sum("CPU:" in device.name for device in session.list_devices()) == 3
     config.write_text("threads: 3")
     with pytest.raises(ExportError, match=r"session.config: Error parsing text-format tensorflow"):
-        serve(model, tensorflow_session_config_file=config)
+        serve(model, tensorflow_session_config_file=config).start()
