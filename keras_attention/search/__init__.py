@@ -4,14 +4,14 @@ A search knows no layer. It asks one function, one step at a time:
 
     step(ids, state) -> (log_probs, state, weights)
 
-`ids` (N,) int32 are the last tokens of N rows. `log_probs` (N, V) are normalised over the
-vocabulary, -inf where a token is banned, never NaN. `weights` (N, Tv) are the attention weights of
-this step, (N, 0) where there are none. `state` is any tree of tensors with leading axis N: a search
-is given the state of one row a sentence, repeats it, and re-orders it from step to step. The
-hypotheses of one sentence stand side by side: row = sentence * N / B + hypothesis. What does not
-change during a search is neither repeated nor moved: it belongs in the closure of `step` or, if
-there is a row of it for each sentence, in `memory`, such as the memory that attention reads. Given
-one, a search asks
+`ids` (N,) int32 are the last tokens of N rows: of one for each of B sentences, or of as many
+hypotheses of each, side by side: row = sentence * N / B + hypothesis. `log_probs` (N, V) are
+normalised over the vocabulary, -inf where a token is banned, never NaN. `weights` (N, Tv) are the
+attention weights of this step, (N, 0) where there are none. `state` is any tree of tensors with
+leading axis N: a search is given the state of one row a sentence, repeats it, and re-orders it from
+step to step. What does not change during a search is neither repeated nor moved: it belongs in the
+closure of `step` or, if there is a row of it for each sentence, in `memory`, such as the memory
+that attention reads. Given one, a search asks
 
     step(ids, state, memory) -> (log_probs, state, weights)
 

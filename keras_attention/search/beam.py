@@ -14,7 +14,15 @@ from keras import ops, tree
 from keras_attention.loop import end_to_end, new_tape, pick, read, write
 from keras_attention.search.ranking import Ranking
 from keras_attention.search.search import Grown, Progress, Search
-from keras_attention.search.step import NEVER, Hypotheses, Limits, Step, check_integer, top_k
+from keras_attention.search.step import (
+    NEVER,
+    Hypotheses,
+    Limits,
+    Step,
+    check_integer,
+    repeat,
+    top_k,
+)
 
 
 def beam_search(
@@ -50,7 +58,8 @@ def beam_search(
 
     Args:
         step: A function of ids (N,) and a state to log_probs (N, V), the next state, and weights
-            (N, Tv), for N = batch_size * beam_width, or less: see `keras_attention.search`.
+            (N, Tv), for N = batch_size at first, then batch_size * beam_width, or less: see
+            `keras_attention.search`.
         state: A tree of tensors (batch_size, …), the state before the first step; () if none.
         batch_size: Number of sentences; an integer or a scalar tensor.
         beam_width: Hypotheses alive in each sentence.
@@ -157,6 +166,10 @@ class _BeamSearch(Search):
             covered=covered,
             ended=_Ended(never, never, nothing, nothing),
         )
+
+    def begin(self, state, memory):
+        """From one row a sentence: all hypotheses of no tokens would be given the same."""
+        return repeat(self._take_first(state, memory, rows=1), self.hypotheses)
 
     def grow(self, before, log_probs, state, weights) -> Grown:
         beam, size = before.own, log_probs.shape[-1]

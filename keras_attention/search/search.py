@@ -23,7 +23,8 @@ from keras_attention.search.step import (
     Step,
     ban_end,
     by_sentence,
-    repeat_state,
+    check_rows,
+    repeat,
     shaped_like,
     take_step,
 )
@@ -86,11 +87,10 @@ class Search(ABC):
 
     def run(self, state, memory) -> Hypotheses:
         """The first step by itself, since it tells the number of values; then the others."""
-        ids = ops.full((self.limits.batch_size * self.hypotheses,), self.limits.start_id, "int32")
-        state = repeat_state(state, self.hypotheses)
-        given = take_step(self.step, ids, state, self.limits, memory)
+        check_rows("state", state)
+        given = self.begin(state, memory)
         before = self._before(*given)
-        narrows = memory is not None and can_narrow(ids, given, memory, before.own)
+        narrows = memory is not None and can_narrow(given, memory, before.own)
         search = replace(self, narrows=narrows)
         progress = search._grow(before, *given)
         if narrows:
@@ -104,6 +104,14 @@ class Search(ABC):
             found = search.found(progress)
         tapes = read(progress.choices), read(progress.weights)
         return self.unroll(found, *tapes, progress.time, given[0].shape[-1])
+
+    def begin(self, state, memory) -> tuple[Any, Any, Any]:
+        """What `step` gives for hypotheses of no tokens, the state being one row a sentence."""
+        return self._take_first(repeat(state, self.hypotheses), memory, self.hypotheses)
+
+    def _take_first(self, state, memory, rows: int) -> tuple[Any, Any, Any]:
+        ids = ops.full((self.limits.batch_size * rows,), self.limits.start_id, "int32")
+        return take_step(self.step, ids, state, self.limits, memory)
 
     def _before(self, log_probs, state, weights) -> Progress:
         """What there is before the first step, which gives this."""

@@ -102,10 +102,9 @@ def differ(one, other) -> bool:
     return isinstance(one, int) and isinstance(other, int) and one != other
 
 
-def repeat_state(state, times: int):
-    """The state of one row a sentence, for `times` rows a sentence: (B, …) -> (B * times, …)."""
-    check_rows("state", state)
-    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), state)
+def repeat(tree, times: int):
+    """Each row as many times, side by side: (N, …) -> (N * times, …)."""
+    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), tree)
 
 
 def shaped_like(state, previous):

@@ -229,6 +229,18 @@ counts_steps = pytest.mark.skipif(
 )
 
 
+def test_the_first_step_is_asked_for_one_row_a_sentence():
+    rows, world = [], World.random(0, vocabulary=5, num_values=2)
+
+    def step(ids, state):
+        rows.append(len(ids))
+        return world.step(ids, state)
+
+    limits = dict(batch_size=3, start_id=0, end_id=1, max_length=4)
+    beam_search(step, World.state([1, 2, 3]), beam_width=4, **limits)
+    assert rows[0] == 3 and set(rows[1:]) == {12}
+
+
 @counts_steps
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_early_stopping_takes_fewer_steps_and_finds_nothing_better(alpha):

@@ -121,13 +121,15 @@ def test_state_has_rows(kind):
 )
 def test_step(returned, words):
     with pytest.raises(ValueError, match=words):
-        search(step=lambda ids, state: returned)
+        search(step=lambda ids, state: returned, batch_size=2)
 
 
 def test_vocabulary_is_known():
     @tf.function(input_signature=[tf.TensorSpec((2, None))])
     def graph(log_probs):
-        return search(step=lambda ids, state: (log_probs, state, ops.zeros((2, 0))))
+        return search(
+            step=lambda ids, state: (log_probs, state, ops.zeros((2, 0))), batch_size=2
+        )
 
     with pytest.raises(ValueError, match="a vocabulary whose size is known while tracing"):
         graph(ops.ones((2, 4)))
