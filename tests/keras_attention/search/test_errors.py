@@ -127,9 +127,7 @@ def test_step(returned, words):
 def test_vocabulary_is_known():
     @tf.function(input_signature=[tf.TensorSpec((2, None))])
     def graph(log_probs):
-        return search(
-            step=lambda ids, state: (log_probs, state, ops.zeros((2, 0))), batch_size=2
-        )
+        return search(step=lambda ids, state: (log_probs, state, ops.zeros((2, 0))), batch_size=2)
 
     with pytest.raises(ValueError, match="a vocabulary whose size is known while tracing"):
         graph(ops.ones((2, 4)))
