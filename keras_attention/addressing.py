@@ -1,7 +1,7 @@
 """The equations by which a Neural Turing Machine finds, reads and writes its memory.
 
-Shapes: B batch, H heads, N slots of memory of width W, S shifts. All weights are in float32, since
-they are raised to powers, and pass from step to step.
+Shapes: B batch, H heads, N slots of memory of width W, S shifts. All weights are computed in
+float32, since they are raised to powers.
 
 Reference: Graves, Wayne & Danihelka, 2014, Neural Turing Machines,
 https://arxiv.org/abs/1410.5401 (section 3).

@@ -13,7 +13,7 @@ from keras_attention import addressing, precision
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
 WEIGHTINGS = ("learned", "focused", "uniform")
-_CLIP = 20.0  # of the controller's output, as what comes of it goes through exponentials
+_CLIP = 20.0
 
 
 @register
@@ -21,8 +21,9 @@ class NTMCell(keras.layers.Layer):
     """A Keras RNN cell with a memory that it finds its way in by content and by place.
 
     At each step the controller sees the input and what was read before. From its output `h`, one
-    linear layer gives every head a key k, a strength beta >= 0, a gate g in (0, 1), a distribution
-    s over shifts and a power gamma >= 1, and every write head also what to erase and what to add:
+    linear layer gives every head a key k in (-1, 1), a strength beta >= 0, a gate g in (0, 1), a
+    distribution s over shifts and a power gamma >= 1, and every write head also what to erase, in
+    (0, 1), and what to add, in (-1, 1):
 
     `content = softmax_i(beta cosine(k, memory_i))`,
     `gated = g content + (1 - g) previous weights`,
@@ -30,11 +31,14 @@ class NTMCell(keras.layers.Layer):
     `read = sum_i weights_i memory_i`,
     `memory_i = memory_i prod(1 - weights_i erase) + sum weights_i add`, over write heads
 
-    Heads read the memory as it was before the writes of the same step. The output is `[h ; reads]`.
+    Heads read the memory as it was before the writes of the same step. The output is `[h ; reads]`,
+    in which h is clipped to what is between -20 and 20, as what comes of it goes through
+    exponentials.
 
     Args:
-        controller: A Keras RNN cell, such as `LSTMCell(100)`; or a layer without a state, such as
-            `Dense(100, "tanh")`, for a feed-forward controller.
+        controller: A Keras RNN cell, such as `LSTMCell(100)` or `StackedRNNCells`; or a layer
+            without a state, such as `Dense(100, "tanh")`, for a feed-forward controller. Its
+            dropout, if it has any, is drawn anew at every step.
         num_slots: N.
         slot_width: M.
         num_reads: R.
@@ -57,6 +61,10 @@ class NTMCell(keras.layers.Layer):
 
     Returns:
         The output, of shape (B, units + R * M), and the states after.
+
+    Its beginning is `get_initial_state`, not zeros, which is what `reset_state` of a
+    `keras.layers.RNN` with `stateful=True` sets: give the first piece of a sequence
+    `initial_state=cell.get_initial_state(B)` there.
 
     Example: a machine over sequences, and what to tell from its outputs.
 
@@ -125,9 +133,9 @@ class NTMCell(keras.layers.Layer):
         """The sizes of states and outputs, and of what the linear layer gives each head."""
         heads, width = self.num_reads + self.num_writes, self.slot_width
         sizes = getattr(self.controller, "state_size", [])
-        self._controller_states = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+        self._controller_sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
         own = [self.num_reads * width, heads * self.num_slots, self.num_slots * width]
-        self.state_size = [*self._controller_states, *own]
+        self.state_size = [*keras.tree.flatten(self._controller_sizes), *own]
         units = getattr(self.controller, "output_size", None) or getattr(
             self.controller, "units", None
         )
@@ -176,8 +184,14 @@ class NTMCell(keras.layers.Layer):
         reads = ops.matmul(weights[: self.num_reads], memory)
         first = [ops.reshape(each, (1, -1)) for each in (reads, weights, memory)]
         own = [ops.repeat(each, batch_size, axis=0) for each in first]
-        states = [ops.zeros((batch_size, n), self.compute_dtype) for n in self._controller_states]
-        return [*states, *own]
+        return [*self._first_of_controller(batch_size), *own]
+
+    def _first_of_controller(self, batch_size):
+        if hasattr(self.controller, "get_initial_state"):
+            states = self.controller.get_initial_state(batch_size=batch_size)
+            return [ops.cast(each, self.compute_dtype) for each in keras.tree.flatten(states)]
+        sizes = keras.tree.flatten(self._controller_sizes)
+        return [ops.zeros((batch_size, size), self.compute_dtype) for size in sizes]
 
     def _first_weights(self):
         """(R + W, N)."""
@@ -204,11 +218,14 @@ class NTMCell(keras.layers.Layer):
 
     def _control(self, inputs, reads, states, training):
         seen = ops.concatenate([ops.cast(inputs, self.compute_dtype), reads], axis=-1)
-        if self._controller_states:
+        if self._controller_sizes:
+            states = keras.tree.pack_sequence_as(self._controller_sizes, states)
+            _forget_dropout_masks(self.controller)
             hidden, states = self.controller(seen, states, training=training)
+            _forget_dropout_masks(self.controller)
         else:
             hidden = self.controller(seen)
-        return ops.clip(hidden, -_CLIP, _CLIP), list(states)
+        return ops.clip(hidden, -_CLIP, _CLIP), keras.tree.flatten(states)
 
     def _given(self, hidden):
         """What the linear layer says, by name: (B, heads, size) each."""
@@ -260,3 +277,11 @@ class NTMCell(keras.layers.Layer):
     def from_config(cls, config):
         controller = keras.saving.deserialize_keras_object(config["controller"])
         return cls(**{**config, "controller": controller})
+
+
+def _forget_dropout_masks(cell):
+    """Keras cells keep their masks until told to forget; those of a loop's step are of it only."""
+    for each in getattr(cell, "cells", [cell]):
+        if hasattr(each, "reset_dropout_mask"):
+            each.reset_dropout_mask()
+            each.reset_recurrent_dropout_mask()

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_attention import masking, normalizers
 from keras_attention.scores.base import multiply
+from keras_attention.shapes import differ
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -147,7 +148,7 @@ class FeedForwardAttention(keras.layers.Layer):
                 "`value` must have shape (batch, length, width). "
                 f"Received: value.shape={tuple(value.shape)}."
             )
-        if mask is not None and len(mask.shape) != 2:
+        if mask is not None and (len(mask.shape) != 2 or differ(mask.shape[1:], value.shape[1:2])):
             raise ValueError(
                 "`mask` must have shape (batch, length). "
                 f"Received: mask.shape={tuple(mask.shape)}, value.shape={tuple(value.shape)}."

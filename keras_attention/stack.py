@@ -46,6 +46,10 @@ class StackCell(keras.layers.Layer):
     Returns:
         `h`, of shape (B, units), and the states after.
 
+    Its beginning is `get_initial_state`, not zeros, which is what `reset_state` of a
+    `keras.layers.RNN` with `stateful=True` sets: give the first piece of a sequence
+    `initial_state=cell.get_initial_state(B)` there.
+
     Example:
 
     >>> network = keras.layers.RNN(StackCell(40, num_stacks=10, depth=200), return_sequences=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 from applications.long_term_memory.config import (
     PRESETS,
@@ -13,6 +12,8 @@ from applications.long_term_memory.config import (
 )
 from applications.training.errors import DataError
 from applications.training.task import Task
+
+_GREATEST = 2.0**127  # in magnitude, of the numbers of a sequence, which are float32
 
 
 class LongTermMemoryTask(Task[LongTermMemoryConfig]):
@@ -94,7 +95,7 @@ def _steps(line: str, number: int) -> list[list[float]]:
         steps = json.loads(line)
         if steps and all(len(step) == 2 and all(map(_is_finite, step)) for step in steps):
             return steps
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     raise DataError(
         f"standard input, line {number}: expected a JSON list of [number, mark] for each step, "
@@ -103,7 +104,7 @@ def _steps(line: str, number: int) -> list[list[float]]:
 
 
 def _is_finite(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= _GREATEST
 
 
 TASK = LongTermMemoryTask()

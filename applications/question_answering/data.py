@@ -71,8 +71,7 @@ def datasets(config: QuestionAnsweringConfig, epoch: tf.Variable) -> Datasets:
             f"A task needs at least {HELD_OUT} questions to train on. Received: {fewest}"
         )
     facts = _facts(_joined(train), config.memory_size)
-    # The end of each task, as no story shall be on both sides.
-    cut = {task: len(each) - len(each) // HELD_OUT for task, each in train.items()}
+    cut = {task: held_out_from(each) for task, each in train.items()}
     told = _joined(test)
     learned, held_out, asked = (
         encode(part, facts.encoder())
@@ -149,6 +148,22 @@ def _text(example: Example) -> tuple[str, ...]:
 
 def _joined(tasks: Tasks) -> list[Example]:
     return [example for examples in tasks.values() for example in examples]
+
+
+def held_out_from(examples: Sequence[Example]) -> int:
+    """Where the questions of a task to validate on begin: near its last tenth, with a story."""
+    begins = [
+        at
+        for at in range(1, len(examples))
+        if examples[at].story[: len(examples[at - 1].story)] != examples[at - 1].story
+    ]
+    if not begins:
+        raise UserError(
+            f"Task {examples[0].task}: expected at least two stories, one of them to validate on. "
+            f"Received: {len(examples)} questions about one."
+        )
+    last_tenth = len(examples) - len(examples) // HELD_OUT
+    return max((at for at in begins if at <= last_tenth), default=begins[0])
 
 
 def _facts(examples: Sequence[Example], memory_size: int) -> Facts:

@@ -33,6 +33,9 @@ class LinearStartOfEach(LinearStart):
         if self.epochs is None and at >= max(self.epochs_each // 2, 1):
             self._set(False)
 
+    def on_train_end(self, logs=None):
+        """A run that is cut short goes on without a softmax, if it was without."""
+
 
 class Trainings(keras.callbacks.Callback):
     """Begins every training anew, halves its learning rate, and measures it at its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from keras import ops
 
 from keras_attention import precision
+from keras_attention.shapes import differ
 
 SMALLEST = 1e-7  # is added to a weight before its logarithm is taken
 
@@ -36,7 +37,7 @@ def guided_alignment(alignment, weights, mask=None, squared=False):
     cross-entropy and as mean squared error).
     """
     weights, pairs = _check(weights, mask)
-    if len(alignment.shape) != 3 or _differ(alignment.shape, weights.shape):
+    if len(alignment.shape) != 3 or differ(alignment.shape, weights.shape):
         raise ValueError(
             "`alignment` must have the shape of the weights, (batch, steps, values). Received: "
             f"alignment.shape={tuple(alignment.shape)}, weights.shape={tuple(weights.shape)}."
@@ -147,7 +148,7 @@ def _check(weights, mask):
         )
     weights = ops.cast(weights, precision.float32_or_wider(weights.dtype))
     pairs = ops.ones((1, 1, 1), "bool") if mask is None else over_pairs(mask)
-    if _differ(pairs.shape, weights.shape, broadcast=True):
+    if differ(pairs.shape, weights.shape, broadcast=True):
         raise ValueError(
             "A mask must cover the steps or the pairs of the weights. "
             f"Received: mask.shape={tuple(mask.shape)}, weights.shape={tuple(weights.shape)}."
@@ -164,14 +165,6 @@ def over_pairs(mask):
         )
     mask = ops.cast(mask, "bool")
     return mask[:, :, None] if len(mask.shape) == 2 else mask
-
-
-def _differ(shape, other, broadcast=False):
-    """Whether two shapes are known to differ, or not to broadcast from the first to the second."""
-    skipped = (None, 1) if broadcast else (None,)
-    return any(
-        a not in skipped and b is not None and a != b for a, b in zip(shape, other, strict=True)
-    )
 
 
 def _log(weights):

@@ -36,7 +36,8 @@ class SentenceEmbedding(keras.layers.Layer):
             a standard deviation of 0.1.
 
     Call arguments:
-        ids: Integer tensor of shape (..., J); J must be known where positions are encoded.
+        ids: Integer tensor of shape (..., J); J must be known where positions are encoded, and a
+            `ValueError` says so if it is not.
 
     Returns:
         Vectors of shape (..., units), with a mask of shape (...).
@@ -70,6 +71,7 @@ class SentenceEmbedding(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, ids_shape):
+        self._check_shape(ids_shape)
         self.embeddings = self.add_weight(
             shape=(self.vocabulary_size, self.units),
             initializer=self.embeddings_initializer,
@@ -83,8 +85,16 @@ class SentenceEmbedding(keras.layers.Layer):
         is_word = ops.cast(ids != 0, words.dtype)
         if not self.position_encoding:
             return ops.sum(words * is_word[..., None], axis=-2)
+        self._check_shape(ids.shape)
         weights = ops.cast(position_encoding(ids.shape[-1], self.units), words.dtype)
         return ops.sum(words * is_word[..., None] * weights, axis=-2)
+
+    def _check_shape(self, ids_shape):
+        if self.position_encoding and ids_shape[-1] is None:
+            raise ValueError(
+                "`ids` must have a known number of words where positions are encoded: pad them, or "
+                f"give `position_encoding=False`. Received: ids.shape={tuple(ids_shape)}."
+            )
 
     def compute_mask(self, ids, mask=None):
         return ops.any(ops.not_equal(ids, 0), axis=-1)
@@ -146,6 +156,10 @@ class TimeWords(keras.layers.Layer):
         super().__init__(**kwargs)
         if not 0.0 <= noise <= 1.0:
             raise ValueError(f"`noise` must be in [0, 1]. Received: noise={noise!r}.")
+        if not isinstance(num_times, int) or num_times < 1:
+            raise ValueError(
+                f"`num_times` must be a positive integer. Received: num_times={num_times!r}."
+            )
         self.first_id = first_id
         self.num_times = num_times
         self.noise = noise
@@ -163,29 +177,37 @@ class TimeWords(keras.layers.Layer):
         count = ops.sum(is_said, axis=1, keepdims=True)
         since = count - ops.cumsum(is_said, axis=1)  # sentences said after each
         if training and self.noise > 0.0:
-            times = self._with_blanks(ops.squeeze(count, 1))
-            since = ops.take_along_axis(times, ops.minimum(since, self.num_times - 1), axis=1)
+            times = self._with_blanks(ops.squeeze(count, 1), ops.shape(ids)[1])
+            since = ops.take_along_axis(times, since, axis=1)
         word = self.first_id + ops.minimum(since, self.num_times - 1)
         word = ops.where(is_said == 1, word, 0)
         return ops.concatenate([ids, word[:, :, None]], axis=-1)
 
-    def _with_blanks(self, count):
+    def _with_blanks(self, count, most):
         """The times (B, M) of the sentences, most recent first, of `count` (B,) and some blanks.
+
+        There are at most `most` sentences.
 
         A uniform draw of `count` of `count + blanks` places: those with the lowest of as many
         random numbers.
         """
-        num_places = self.num_times + math.ceil(self.noise * self.num_times)
+        num_places = most + self._most_blanks(most)
         chance = replicas.rows(
             lambda shape: keras.random.uniform(shape, dtype="float32", seed=self.seed_generator),
             (ops.shape(count)[0], num_places + 1),
         )
-        most = ops.ceil(self.noise * ops.cast(count, "float32"))
-        blanks = ops.cast(ops.floor(chance[:, 0] * (most + 1.0)), "int32")
+        possible = ops.cast(self._most_blanks(count) + 1, "float32")
+        blanks = ops.cast(ops.floor(chance[:, 0] * possible), "int32")
         place = ops.arange(num_places, dtype="int32")[None]
         chance = ops.where(place < (count + blanks)[:, None], chance[:, 1:], 2.0)
         rank = ops.argsort(ops.argsort(chance, axis=1), axis=1)
         return ops.sort(ops.where(rank < count[:, None], place, num_places), axis=1)
+
+    def _most_blanks(self, count):
+        """Of so many sentences; a number that is known, or a tensor."""
+        if isinstance(count, int):
+            return math.ceil(self.noise * count)
+        return ops.cast(ops.ceil(self.noise * ops.cast(count, "float32")), "int32")
 
     def get_config(self):
         return {

@@ -11,6 +11,7 @@ from keras import ops
 from keras_attention import masking
 from keras_attention.attention import AttentionMemory, DotAttention
 from keras_attention.memory_addressing.linear_start import RemovableSoftmax
+from keras_attention.shapes import differ
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -36,28 +37,33 @@ class MemoryAddressing(keras.layers.Layer):
     Args:
         embedding: A layer that maps a memory (B, N, ...) to (B, N, units), such as
             `SentenceEmbedding` or `Dense`. It is A_1, so it may embed the question too, as the
-            paper has it; all others are copies of it, with weights of their own. `None` for a
-            memory that is embedded already, as one of keys and values is: then addresses and
-            contents are what is given.
+            paper has it; all others are copies of it, with weights of their own, which begin alike
+            only where its initializer has a seed. `None` for a memory that is embedded already, as
+            one of keys and values is: then addresses and contents are what is given.
         num_hops: K.
         tying: "adjacent", "layer_wise" or "none".
 
     Call arguments:
         query: Tensor of shape (B, units), the question.
         memory: Tensor of shape (B, N, ...), what is compared.
-        content: Tensor of shape (B, N, ...), what is read; `memory` unless given.
+        content: Tensor of shape (B, N, ...), what is read; `memory` unless given. With "adjacent"
+            tying, which embeds both alike, it must be as wide as `memory`.
         memory_mask: Boolean tensor of shape (B, N), `True` = real.
+        content_mask: The same, of the content: a slot is real where both say so.
         return_attention_scores: Whether to return the weights too.
 
     Returns:
         The answer, of shape (B, units); with `return_attention_scores=True`, a tuple of the answer
         and the weights, of shape (B, K, N).
 
-    Masking: `memory_mask` is the Keras mask of the memory unless given, and else what the embedding
-    makes of it, as `SentenceEmbedding` does of empty sentences. Masked weights are exactly 0. With
-    nothing in the memory, nothing is read.
+    Masking: masks are the Keras masks of memory and content unless given; where the memory has
+    none, what the embedding makes of it, as `SentenceEmbedding` does of empty sentences. Masked
+    weights are exactly 0. With nothing in the memory, nothing is read.
 
     The softmax of every hop is a `RemovableSoftmax`, at `hops[k].normalizer`: see `LinearStart`.
+
+    An embedding that the question shares stays shared in a saved `.keras` file, but not in
+    `keras.models.clone_model`, which makes each layer anew from its own config.
 
     Example:
 
@@ -114,6 +120,12 @@ class MemoryAddressing(keras.layers.Layer):
     def build(self, query_shape, memory_shape, content_shape=None):
         units = query_shape[-1]
         content_shape = memory_shape if content_shape is None else content_shape
+        if self.tying == "adjacent" and self.addresses and memory_shape[2:] != content_shape[2:]:
+            raise ValueError(
+                "With adjacent tying, `content` must be as wide as `memory`: what embeds the one "
+                "embeds the other a hop later. Received: "
+                f"memory.shape={tuple(memory_shape)}, content.shape={tuple(content_shape)}."
+            )
         for embedding, shape in (
             *((each, memory_shape) for each in self.addresses),
             *((each, content_shape) for each in self.contents),
@@ -127,20 +139,26 @@ class MemoryAddressing(keras.layers.Layer):
                 shape=(units, units), initializer="glorot_uniform", name="kernel"
             )
 
-    def call(self, query, memory, content=None, memory_mask=None, return_attention_scores=False):
-        if len(query.shape) != 2:
-            raise ValueError(
-                "`query` must have shape (batch, units), one question each. "
-                f"Received: query.shape={tuple(query.shape)}."
-            )
+    def call(
+        self,
+        query,
+        memory,
+        content=None,
+        memory_mask=None,
+        content_mask=None,
+        return_attention_scores=False,
+    ):
         content = memory if content is None else content
-        mask = self._mask(memory, memory_mask)
+        self._check_shapes(query, memory, content)
         all_weights = []
         for k, hop in enumerate(self.hops):
             address, content_of_hop = memory, content
             if self.embedding is not None:
                 address, content_of_hop = self.addresses[k](memory), self.contents[k](content)
-            read = AttentionMemory(address, content_of_hop, masking.over_values(mask))
+            if k == 0:
+                mask = self._mask(memory, address, memory_mask, content_mask)
+                self._check_memory(query, address, content_of_hop, mask)
+            read = AttentionMemory(address, content_of_hop, mask)
             context, weights, _ = hop.attend(query[:, None, :], read)
             all_weights.append(weights)
             query = self._onward(query) + ops.squeeze(context, 1)
@@ -153,10 +171,42 @@ class MemoryAddressing(keras.layers.Layer):
             return query
         return ops.matmul(query, ops.cast(self.kernel, query.dtype))
 
-    def _mask(self, memory, memory_mask):
+    def _mask(self, memory, address, memory_mask, content_mask):
         if memory_mask is None and self.embedding is not None:
-            return self.addresses[0].compute_mask(memory, None)
-        return memory_mask
+            memory_mask = self.addresses[0].compute_mask(memory, None)
+        if memory_mask is None:  # it may be of a layer within the embedding
+            memory_mask = getattr(address, "_keras_mask", None)
+        return masking.combine(*map(masking.over_values, (memory_mask, content_mask)))
+
+    def _check_shapes(self, query, memory, content):
+        if len(query.shape) != 2:
+            raise ValueError(
+                "`query` must have shape (batch, units), one question each. "
+                f"Received: query.shape={tuple(query.shape)}."
+            )
+        if min(len(memory.shape), len(content.shape)) < 2 or differ(
+            memory.shape[:2], content.shape[:2]
+        ):
+            raise ValueError(
+                "`memory` and `content` must have shapes (batch, slots, ...), with as many slots. "
+                f"Received: memory.shape={tuple(memory.shape)}, "
+                f"content.shape={tuple(content.shape)}."
+            )
+
+    def _check_memory(self, query, address, content, mask):
+        """What is compared and read must be as wide as the question."""
+        for name, each in (("memory", address), ("content", content)):
+            if len(each.shape) != 3 or differ(each.shape[-1:], query.shape[-1:]):
+                raise ValueError(
+                    f"`{name}`, embedded, must have shape (batch, slots, units), with the units of "
+                    f"`query`. Received: query.shape={tuple(query.shape)}, {name} of shape "
+                    f"{tuple(each.shape)}."
+                )
+        if mask is not None and differ(mask.shape[-1:], address.shape[1:2]):
+            raise ValueError(
+                "`memory_mask` must have shape (batch, slots). "
+                f"Received: a mask over {mask.shape[-1]} slots, of {address.shape[1]}."
+            )
 
     def compute_mask(self, inputs, previous_mask):
         return None  # Nothing is left of the axis that it is over.

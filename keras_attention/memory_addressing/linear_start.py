@@ -52,6 +52,8 @@ class RemovableSoftmax(Normalizer):
 class LinearStart(keras.callbacks.Callback):
     """Trains a model without the softmax of its memories at first, and puts it back once.
 
+    At the latest it is back when the training ends.
+
     With every hop linear, the model is a product of matrices up to its last layer, which is easier
     to train at first (Sukhbaatar et al., 2015, https://arxiv.org/abs/1503.08895, section 4.2).
 
@@ -70,6 +72,13 @@ class LinearStart(keras.callbacks.Callback):
         self.epochs = epochs
         self.monitor = monitor
         self.previous = float("inf")
+
+    def on_train_begin(self, logs=None):
+        self.previous = float("inf")
+
+    def on_train_end(self, logs=None):
+        """What is trained, saved and served has a softmax."""
+        self._set(False)
 
     def on_epoch_begin(self, epoch, logs=None):
         """A run that is resumed late enough finds its softmax where it was: in the weights."""

@@ -12,7 +12,7 @@ from typing import Any
 from keras import ops
 
 from keras_attention.loop import pick
-from keras_attention.search.step import differ
+from keras_attention.shapes import differ
 
 # Sparse weights may leave a value without any attention, whose logarithm no hypothesis survives.
 MIN_COVERAGE = 1e-6
@@ -42,8 +42,10 @@ class Ranking:
 
     def check_values(self, weights) -> None:
         """That the mask, where it is looked at, has a column for each of the weights (N, Tv)."""
-        shape = tuple(ops.shape(self.value_mask)) if self.coverage_penalty else ()
-        if self.coverage_penalty and (len(shape) != 2 or differ(shape[1], weights.shape[1])):
+        if not self.coverage_penalty:
+            return
+        shape = tuple(ops.convert_to_tensor(self.value_mask).shape)
+        if len(shape) != 2 or differ(shape[1:], weights.shape[1:]):
             raise ValueError(
                 "`value_mask` must have shape (batch_size, Tv), for the Tv values that `step` "
                 f"gives weights of. Received: value_mask.shape={shape}, "

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from keras_attention.loop import pick
+from keras_attention.shapes import differ
 
 Step = Callable[..., tuple[Any, Any, Any]]
 
@@ -78,7 +79,7 @@ def take_step(step: Step, ids, state, limits: Limits, memory=None) -> tuple[Any,
             f"Received: {new_state!r}, given: {state!r}."
         ) from error
     for name, each in (("log_probs", log_probs), ("weights", weights)):
-        if len(each.shape) != 2 or differ(each.shape[0], ids.shape[0]):
+        if len(each.shape) != 2 or differ(each.shape[:1], ids.shape):
             raise ValueError(
                 "`step` must return log_probs (rows, vocabulary) and weights (rows, values), with "
                 "no values where there is no attention. "
@@ -95,11 +96,6 @@ def take_step(step: Step, ids, state, limits: Limits, memory=None) -> tuple[Any,
             f"Received: end_id={limits.end_id}, log_probs.shape={tuple(log_probs.shape)}."
         )
     return log_probs, new_state, ops.cast(weights, "float32")
-
-
-def differ(one, other) -> bool:
-    """Whether two sizes are known, and not the same."""
-    return isinstance(one, int) and isinstance(other, int) and one != other
 
 
 def repeat(tree, times: int):

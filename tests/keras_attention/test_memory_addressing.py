@@ -26,6 +26,10 @@ def stories(seed=0):
     return ids
 
 
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
 def numpy(tree):
     return keras.tree.map_structure(ops.convert_to_numpy, tree)
 
@@ -50,8 +54,8 @@ def oracle(question, story, addresses, contents, onward=None, linear=False):
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("tying", ["adjacent", "layer_wise", "none"])
 def test_hops_are_the_papers(tying, linear):
-    draw = np.random.default_rng(1)
-    query, memory = draw.normal(size=(B, units)), draw.normal(size=(B, N, 11))
+    rng = np.random.default_rng(1)
+    query, memory = rng.normal(size=(B, units)), rng.normal(size=(B, N, 11))
     mask = np.ones((B, N), bool)
     mask[1, 3:] = False
     layer = MemoryAddressing(keras.layers.Dense(units, use_bias=False), 3, tying)
@@ -82,8 +86,8 @@ def test_embeddings_are_shared_by_tying(tying, count):
 
 
 def test_keys_and_values_are_read_as_they_come():
-    draw = np.random.default_rng(2)
-    query, keys, values = (draw.normal(size=s) for s in ((B, units), (B, N, units), (B, N, units)))
+    rng = np.random.default_rng(2)
+    query, keys, values = (rng.normal(size=s) for s in ((B, units), (B, N, units), (B, N, units)))
     answer = numpy(MemoryAddressing(num_hops=1)(query, keys, values))
     for b in range(B):
         expected = query[b] + softmax(keys[b] @ query[b]) @ values[b]
@@ -107,6 +111,19 @@ def test_empty_sentences_are_masked_and_count_for_nothing():
     assert (weights[0, :, 3:] == 0.0).all()
     longer = np.concatenate([ids, np.zeros((B, 2, J), "int32")], axis=1)
     np.testing.assert_allclose(numpy(layer(query, longer)), answer, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_may_be_of_the_content_or_of_a_layer_in_the_embedding():
+    query, memory, content = (draw(*shape) for shape in ((B, 5), (B, N, 5), (B, N, 5)))
+    content[0, 2:] = 0.0
+    masked = keras.layers.Masking()(ops.convert_to_tensor(content))
+    _, weights = MemoryAddressing(num_hops=2)(query, memory, masked, return_attention_scores=True)
+    assert (numpy(weights)[0, :, 2:] == 0.0).all() and (numpy(weights)[1] > 0.0).all()
+    embed = keras.Sequential([SentenceEmbedding(V, 6), keras.layers.Dense(5)])
+    ids = stories()
+    _, weights = MemoryAddressing(embed, 2)(query, ids, return_attention_scores=True)
+    empty = (ids == 0).all(-1)
+    assert empty.any() and (numpy(weights).swapaxes(1, 2)[empty] == 0.0).all()
 
 
 def test_the_question_may_be_embedded_by_the_first_address_and_saved_so(tmp_path):
@@ -174,16 +191,25 @@ def test_blanks_leave_the_order_and_are_as_many_as_they_should_be():
     assert (quiet == np.arange(9, -1, -1)).all()
 
 
+def test_blanks_come_between_more_sentences_than_there_are_times():
+    layer = TimeWords(first_id=0, num_times=3, noise=0.5, seed=1)
+    times = numpy(layer(np.ones((2000, 12, 1), "int32"), training=True))[..., 1]
+    assert (np.diff(times, axis=1) <= 0).all() and times.max() == 2
+    # Of b blanks in 12 + b places, uniformly 0 to 6: how often the last place is a sentence.
+    expected = np.mean([12 / (12 + b) for b in range(7)])
+    assert abs((times[:, -1] == 0).mean() - expected) < 0.03
+
+
 def chains(count, seed):
     """A world of two hops: `a b` says that a is at b; where is what c holds?"""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     things, people, places = np.arange(1, 5), np.arange(5, 9), np.arange(9, 13)
     story, question, answer = [], [], []
     for _ in range(count):
-        holders, homes = draw.permutation(people), draw.permutation(places)
+        holders, homes = rng.permutation(people), rng.permutation(places)
         facts = [*zip(things, holders, strict=True), *zip(people, homes, strict=True)]
-        thing = draw.integers(4)
-        story.append(np.array([facts[i] for i in draw.permutation(8)]))
+        thing = rng.integers(4)
+        story.append(np.array([facts[i] for i in rng.permutation(8)]))
         question.append([things[thing], 0])
         answer.append(homes[list(people).index(holders[thing])] - 9)
     return [np.array(story, "int32"), np.array(question, "int32")], np.array(answer, "int32")
@@ -214,8 +240,8 @@ def linear_model():
 
 
 def data():
-    draw = np.random.default_rng(0)
-    return [draw.normal(size=(B, N, units)), draw.normal(size=(B, units))], np.ones((B, 1))
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(B, N, units)), rng.normal(size=(B, units))], np.ones((B, 1))
 
 
 def switches(model):
@@ -235,6 +261,17 @@ def test_linear_start_ends_after_its_epochs():
     assert seen == [[True] * 2] * 2 + [[False] * 2] * 2
 
 
+def test_linear_start_ends_with_the_training():
+    model, callback = linear_model(), LinearStart(epochs=5)
+    model.fit(*data(), epochs=2, verbose=0, callbacks=[callback])
+    assert switches(model) == [False] * 2
+    watched = LinearStart(monitor="loss")
+    for _ in range(2):  # what was lowest in one training is nothing to the next
+        watched.previous = 0.0
+        model.fit(*data(), epochs=1, verbose=0, callbacks=[watched])
+        assert watched.previous > 0.0 and switches(model) == [False] * 2
+
+
 def test_linear_start_ends_when_the_loss_no_longer_falls():
     model, callback = linear_model(), LinearStart()
     callback.set_model(model)
@@ -250,6 +287,35 @@ def test_linear_start_ends_when_the_loss_no_longer_falls():
         (lambda: MemoryAddressing(num_hops=0), "`num_hops` must be a positive integer"),
         (lambda: MemoryAddressing(tying="all"), "`tying` must be one of"),
         (lambda: MemoryAddressing()(np.ones((2, 3, 4)), np.ones((2, 5, 4))), "one question each"),
+        (
+            lambda: MemoryAddressing()(np.ones((2, 5)), np.ones((2, 4, 5)), np.ones((2, 3, 5))),
+            r"with as many slots. Received: memory.shape=\(2, 4, 5\), content.shape=\(2, 3, 5\)",
+        ),
+        (
+            lambda: MemoryAddressing()(np.ones((2, 5)), np.ones((2, 4, 5)), np.ones((2, 4, 6))),
+            r"`content`, embedded, must have shape .*query.shape=\(2, 5\).*shape \(2, 4, 6\)",
+        ),
+        (
+            lambda: MemoryAddressing(keras.layers.Dense(7))(np.ones((2, 5)), np.ones((2, 4, 3))),
+            r"`memory`, embedded, must have shape .*query.shape=\(2, 5\).*shape \(2, 4, 7\)",
+        ),
+        (
+            lambda: MemoryAddressing(keras.layers.Dense(5))(
+                np.ones((2, 5)), np.ones((2, 4, 3)), np.ones((2, 4, 6))
+            ),
+            "`content` must be as wide as `memory`",
+        ),
+        (
+            lambda: MemoryAddressing()(
+                np.ones((2, 5)), np.ones((2, 4, 5)), memory_mask=np.ones((2, 3), bool)
+            ),
+            "a mask over 3 slots, of 4",
+        ),
+        (
+            lambda: SentenceEmbedding(9, 5)(keras.Input((None,), dtype="int32")),
+            "must have a known number of words",
+        ),
+        (lambda: TimeWords(1, 0), "`num_times` must be a positive integer"),
         (lambda: LinearStart(epochs=-1), "`epochs` must be a whole number"),
         (lambda: TimeWords(1, 5, noise=2.0), r"`noise` must be in \[0, 1\]"),
         (lambda: TimeWords(1, 2)(np.ones((1, 3), "int32")), r"shape \(batch, sentences, words\)"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_attention import NTMCell, addressing
+from keras_attention import NTMCell, StackCell, addressing
 
 B, N, M, H, D = 2, 7, 3, 2, 5
 
@@ -214,3 +214,65 @@ def test_a_machine_learns_to_copy_one_symbol_over_a_gap():
 def test_errors_say_what_was_expected(options, message):
     with pytest.raises(ValueError, match=message):
         NTMCell(**{"controller": keras.layers.LSTMCell(4), **options})
+
+
+@pytest.mark.parametrize(
+    "controller",
+    [
+        lambda: keras.layers.LSTMCell(4, dropout=0.3, recurrent_dropout=0.3),
+        lambda: keras.layers.StackedRNNCells(
+            [keras.layers.GRUCell(4, dropout=0.3), keras.layers.LSTMCell(5, dropout=0.3)]
+        ),
+    ],
+    ids=["one", "stacked"],
+)
+def test_a_controller_may_drop_out_in_batches_of_any_size(controller):
+    machine = keras.layers.RNN(NTMCell(controller(), N, M))
+    for rows in (2, 3):
+        first, second = (numpy(machine(draw(rows, 4, D), training=True)) for _ in range(2))
+        assert np.abs(first - second).max() > 0
+        quiet = numpy(machine(draw(rows, 4, D)))
+        np.testing.assert_array_equal(quiet, numpy(machine(draw(rows, 4, D))))
+    model = keras.Sequential([machine])
+    model.compile("sgd", "mse")
+    model.fit(draw(4, 4, D), np.zeros((4, quiet.shape[1])), batch_size=2, verbose=0)
+
+
+def test_stacked_controllers_are_run_as_by_themselves():
+    cells = keras.layers.StackedRNNCells([keras.layers.LSTMCell(4), keras.layers.LSTMCell(5)])
+    cell = NTMCell(cells, N, M)
+    cell.build((B, D))
+    assert cell.output_size == 5 + M
+    inputs, states = draw(B, D), cell.get_initial_state(B)
+    output, after = numpy(cell(inputs, states))
+    seen = np.concatenate([inputs, numpy(states[4])], axis=-1)
+    alone, alone_after = cells(seen, cells.get_initial_state(batch_size=B))
+    np.testing.assert_allclose(output[:, :5], numpy(alone), rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(after[:4], keras.tree.flatten(alone_after), strict=True):
+        np.testing.assert_allclose(mine, numpy(theirs), rtol=1e-5, atol=1e-6)
+
+
+def test_a_controller_begins_where_it_says():
+    cell = NTMCell(StackCell(4, num_stacks=2, depth=5), N, M)
+    cell.build((B, D))
+    hidden, stacks, *_ = numpy(cell.get_initial_state(B))
+    assert hidden.shape == (B, 4) and (stacks == -1.0).all()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda: NTMCell(keras.layers.LSTMCell(4), N, M),
+        lambda: StackCell(4, num_stacks=2, depth=5),
+    ],
+    ids=["ntm", "stack"],
+)
+def test_a_stateful_sequence_in_pieces_is_the_whole(cell):
+    inputs = draw(B, 6, D)
+    machine = keras.layers.RNN(cell(), return_sequences=True, stateful=True)
+    whole = numpy(machine(inputs))
+    for _ in range(2):
+        first = numpy(machine(inputs[:, :4], initial_state=machine.cell.get_initial_state(B)))
+        second = numpy(machine(inputs[:, 4:]))
+        pieces = np.concatenate([first, second], axis=1)
+        np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)

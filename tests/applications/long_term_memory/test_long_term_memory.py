@@ -168,7 +168,13 @@ def test_predict_answers_a_line_of_json(trained, loaded, first, monkeypatch, cap
 
 
 @pytest.mark.parametrize(
-    "line", ["", "[]", "{}", "3", "[[1, 2, 3]]", '[[1, "2"]]', "[[1, NaN]]", "[1, 2]", "[[1, 2]"]
+    "line",
+    [
+        *("", "[]", "{}", "3", "[[1, 2, 3]]", '[[1, "2"]]', "[[1, NaN]]", "[1, 2]", "[[1, 2]"),
+        pytest.param("[[1e39, 1]]", id="beyond float32"),
+        pytest.param(f"[[{10**400}, 1]]", id="beyond all floats"),
+        pytest.param("[" * 100_000, id="deep"),
+    ],
 )
 def test_a_line_that_cannot_be_read_is_told(trained, line, monkeypatch, capfd):
     status, out, err = answered(trained, f"[[1, 2]]\n{line}\n", monkeypatch, capfd)

@@ -7,6 +7,7 @@ import pytest
 
 from applications.question_answering import data
 from applications.question_answering.config import QuestionAnsweringConfig
+from applications.question_answering.stories import Story
 from applications.training.config import refuse_without_effect
 from applications.training.data import epoch_counter
 from applications.training.errors import DataError, UserError
@@ -29,7 +30,8 @@ def batches(dataset):
 def test_batches_hold_questions_with_their_stories_and_answers():
     found = read()
     facts = found.facts
-    assert found.train.cardinality() == 2 * 54 // 8
+    # Of 60 questions each: 5 about a story of task 1, 4 about one of task 15.
+    assert found.train.cardinality() == (50 + 52) // 8
     stories, questions = found.examples.train.inputs
     known = {
         (story.tobytes(), question.tobytes()): answer
@@ -47,7 +49,7 @@ def test_batches_hold_questions_with_their_stories_and_answers():
     tested = np.concatenate([inputs["story"] for inputs, _ in found.test.as_numpy_iterator()])
     np.testing.assert_array_equal(tested, stories)
     assert found.examples.test.tasks.tolist() == [1] * 40 + [15] * 40
-    assert sum(len(answers) for _, answers in found.validation) == 12
+    assert sum(len(answers) for _, answers in found.validation) == 10 + 8
 
 
 def test_draws_follow_from_seed_and_epoch_alone():
@@ -108,8 +110,23 @@ def test_babi_is_read_from_its_folder(tmp_path):
         read(dataclasses.replace(config, tasks=()))
 
 
+def test_no_story_is_on_both_sides_of_the_validation():
+    stories = [[], [], [], []]
+    for number, story in enumerate(stories):
+        told = Story(task=1)
+        for question in range(5):
+            told.tell(f"Thing {number} went there.")
+            told.ask(f"Where is it? {question}", "there", {0})
+        story += told.examples
+    for count in (2, 3, 4):
+        examples = [example for story in stories[:count] for example in story]
+        assert data.held_out_from(examples) == 5 * (count - 1)
+    with pytest.raises(UserError, match="at least two stories"):
+        data.held_out_from(stories[0])
+
+
 def test_too_little_data_is_refused():
-    with pytest.raises(UserError, match="--batch-size 128 is more than the 108 questions"):
+    with pytest.raises(UserError, match="--batch-size 128 is more than the 102 questions"):
         read(dataclasses.replace(CONFIG, batch_size=128))
     with pytest.raises(UserError, match="A task needs at least 10 questions .* Received: 9"):
         read(dataclasses.replace(CONFIG, num_questions=9))
