@@ -96,9 +96,9 @@ PRESETS = {
             length=50,
             max_length=10000,
             decay=True,
-            epochs=24,
+            learning_rate=rate,
         )
-        for problem in _PROBLEMS
+        for problem, rate in zip(_PROBLEMS, (0.01, 0.003), strict=True)
     },
     "order": _preset("order", problem="order", epochs=5),  # that it cannot solve
     "order_positions": _preset("order_positions", problem="order", positions=True, epochs=20),
