@@ -10,6 +10,7 @@ import importlib
 import os
 import random
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -144,9 +145,9 @@ class Client:
     ) -> None:
         if protocol not in ("grpc", "rest"):
             raise ExportError(f"`protocol` must be 'grpc' or 'rest'. Received: {protocol!r}.")
-        if not timeout > 0 or retries < 0:
+        if not 0 < timeout <= threading.TIMEOUT_MAX or retries < 0:
             raise ExportError(
-                "Expected a `timeout` above 0 and `retries` of at least 0. "
+                "Expected a `timeout` above 0 that a clock can count, and `retries` of at least 0. "
                 f"Received: {timeout} and {retries}."
             )
         if root_certificates is not None and not address.startswith("https://"):

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import ExportError
-from export.layout import BATCH_SIZES, are_batch_sizes, models
+from export.layout import BATCH_SIZES, WARMUP_FILE, are_batch_sizes, models, newest_version
 
 AT = "/models"  # where the server finds the folder
 IMAGE = "tensorflow/serving:latest"
+MAX_SERVICE = 53  # of the 63 of a DNS label, less those of `-predictor`
 METRICS = "/monitoring/prometheus/metrics"
 
 
@@ -39,7 +40,7 @@ def write_server_config(
     | `monitoring.config` | `--monitoring_config_file`: metrics for Prometheus |
     | `session.config` | `--tensorflow_session_config_file`: GPU memory, threads |
     | `docker.sh`, `compose.yaml` | start the image with all of these |
-    | `kserve-MODEL.yaml` | a KServe `InferenceService` of each model: a probe, autoscaling |
+    | `kserve-MODEL.yaml` | a KServe `InferenceService` of each model: probes, autoscaling |
 
     Args:
         directory: The folder of exported models: `directory/MODEL/VERSION/`.
@@ -59,7 +60,8 @@ def write_server_config(
         The files.
 
     Raises:
-        ExportError: if the folder holds no model, or two whose names are one in Kubernetes.
+        ExportError: if the folder holds no model, a model by the name of `serving`, two whose names
+            are one in Kubernetes, or a version with a warm-up record of more rows than a batch.
         ValueError: if `batch_sizes` do not rise from 1 or more, or another number is negative.
     """
     folder = Path(directory)
@@ -72,9 +74,14 @@ def write_server_config(
     ):
         if value < 0:
             raise ValueError(f"`{name}` must be at least 0. Received: {value!r}.")
-    names = list(models(folder))
+    bases = models(folder)
+    names = list(bases)
     if not names:
         raise ExportError(f"{folder}: expected models as MODEL/VERSION/. Received: none.")
+    if "serving" in names:
+        raise ExportError(f"{folder}/serving: the configuration goes here. Rename the model.")
+    for base in bases.values():
+        _check_warmup(base, sizes[-1])
     services = _services(names)
     contents = {
         "models.config": _models_config(names),
@@ -100,6 +107,24 @@ def write_server_config(
     return [target / name for name in contents]
 
 
+def _check_warmup(base: Path, most: int) -> None:
+    """That a server with such batches can load the newest version of a model."""
+    newest = newest_version(base)
+    if newest is None or not (newest[1] / WARMUP_FILE).exists():
+        return
+    from export.warmup import read_warmup
+
+    for number, log in enumerate(read_warmup(newest[1])):
+        shapes = [each.tensor_shape for each in log.predict_log.request.inputs.values()]
+        rows = max((shape.dim[0].size for shape in shapes if shape.dim), default=0)
+        if rows > most:
+            raise ExportError(
+                f"{newest[1]}: warm-up record {number} has {rows} rows, so a server with batches "
+                f"of at most {most} would not load it. Give larger batch sizes, or export the "
+                "model with smaller ones."
+            )
+
+
 def _services(names: Sequence[str]) -> dict[str, str]:
     """A name for Kubernetes of each: a letter, then letters of lower case, digits and dashes."""
     found: dict[str, str] = {}
@@ -107,6 +132,11 @@ def _services(names: Sequence[str]) -> dict[str, str]:
         service = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         if not service[:1].isalpha():
             service = f"model-{service}".rstrip("-")
+        if len(service) > MAX_SERVICE:
+            raise ExportError(
+                f"A name in Kubernetes has at most {MAX_SERVICE} characters, beside those that "
+                f"KServe adds. Received: {service}. Rename {name}."
+            )
         if service in found.values():
             raise ExportError(f"Two models would both be {service} in Kubernetes. Rename {name}.")
         found[name] = service
@@ -203,6 +233,12 @@ def _kserve(service: str, uri: str) -> str:
         "          port: 8080\n"
         "        periodSeconds: 5\n"
         "        failureThreshold: 60\n"
+        "      livenessProbe:\n"
+        "        tcpSocket:\n"
+        "          port: 8080\n"
+        "        periodSeconds: 10\n"
+        "        failureThreshold: 6\n"
+        "        initialDelaySeconds: 30\n"
         "      resources:\n"
         "        requests:\n"
         '          cpu: "1"\n'

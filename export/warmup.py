@@ -62,7 +62,7 @@ def read_warmup(version: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
                     "Received: more."
                 )
             yield prediction_log_pb2.PredictionLog.FromString(record)
-    except tf.errors.DataLossError as error:
+    except tf.errors.OpError as error:
         raise ExportError(
             f"{path}: expected an uncompressed TFRecord file. Received: {error.message}."
         ) from error

@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from export.dev_server.rest import error_answer
 
 MAX_BODY = 64 * 2**20
-_MAX_HELD = 2 * MAX_BODY
+_MAX_HELD = 3 * MAX_BODY
 _SMALL = 2**16  # bytes; a body of so many is not counted
 _PATIENCE = 30.0  # seconds that a large body waits for others to go
 _MAX_LINE = 2**16
@@ -30,30 +30,61 @@ class Refused(Exception):
 
 
 class Room:
-    """The memory that large bodies share: those that find none left wait until others are done."""
+    """The memory that large bodies share: those that find none left wait until others are done.
+
+    A body takes it as it comes, so that a client that sends nothing takes none. All but the first
+    share a third of it; two thirds are left for that one, as it comes and inflated.
+    """
 
     def __init__(self, size: int = _MAX_HELD) -> None:
         self._left = size
+        self._for_others = size // 3
+        self._taken: dict[Place, int] = {}  # in the order in which they came
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Takes so many bytes of it for a while.
+    def place(self) -> Iterator[Place]:
+        """What one body takes room by; it is given back at the end."""
+        place = Place(self)
+        try:
+            yield place
+        finally:
+            with self._changed:
+                self._left += self._taken.pop(place, 0)
+                self._changed.notify_all()
+
+    def take(self, place: Place, size: int) -> None:
+        """Takes so many bytes for a body.
 
         Raises:
             Refused: if they do not become free in time.
         """
-        size = 0 if size <= _SMALL else size
         with self._changed:
-            if not self._changed.wait_for(lambda: self._left >= size, _PATIENCE):
+            self._taken.setdefault(place, 0)
+
+            def fits() -> bool:
+                first = next(iter(self._taken))
+                others = sum(self._taken.values()) - self._taken[first]
+                return self._left >= size and (place is first or others + size <= self._for_others)
+
+            if not self._changed.wait_for(fits, _PATIENCE):
                 raise Refused(503, "Other requests with large bodies took too long.")
             self._left -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += size
-                self._changed.notify_all()
+            self._taken[place] += size
+
+
+class Place:
+    """What a body takes room by; the first of it is small, and not counted."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size = 0
+
+    def take(self, size: int) -> None:
+        """Before so many bytes more are held."""
+        self._size += size
+        if self._size > _SMALL:
+            self._room.take(self, size)
 
 
 @contextlib.contextmanager
@@ -68,15 +99,13 @@ def body(file: BufferedIOBase, headers: Message, room: Room) -> Iterator[bytes]:
     Raises:
         Refused: if it is too large, ends early, or is not what the headers say.
     """
-    with contextlib.ExitStack() as held:
+    with room.place() as place:
         if "Transfer-Encoding" in headers:
-            content = _chunked(file, headers, room, held)
+            content = _chunked(file, headers, place)
         else:
-            length = _length(headers)
-            held.enter_context(room.hold(length))
-            content = _exactly(file, length)
+            content = _exactly(file, _length(headers), place)
         if headers.get("Content-Encoding", "").lower() == "gzip":
-            content = _inflated(content, room, held)
+            content = _inflated(content, place)
         yield content
 
 
@@ -92,9 +121,7 @@ def _length(headers: Message) -> int:
     return int(digits)
 
 
-def _chunked(
-    file: BufferedIOBase, headers: Message, room: Room, held: contextlib.ExitStack
-) -> bytes:
+def _chunked(file: BufferedIOBase, headers: Message, place: Place) -> bytes:
     codings = [each.strip().lower() for each in headers.get_all("Transfer-Encoding", [])]
     if codings != ["chunked"] or "Content-Length" in headers:
         raise Refused(
@@ -106,9 +133,7 @@ def _chunked(
     while size := _chunk_size(file):
         if len(content) + size > MAX_BODY:
             raise _too_large("more")
-        if len(content) <= _SMALL < len(content) + size:
-            held.enter_context(room.hold(MAX_BODY))
-        content += _exactly(file, size)
+        content += _exactly(file, size, place)
         if file.readline(2) not in (b"\r\n", b"\n"):
             raise Refused(400, "A chunk of the body is longer than its size")
     for _ in range(_MAX_TRAILERS):
@@ -124,28 +149,33 @@ def _chunk_size(file: BufferedIOBase) -> int:
     return int(found[1], 16)
 
 
-def _exactly(file: BufferedIOBase, size: int) -> bytes:
-    content = file.read(size)
-    if len(content) < size:
-        raise Refused(400, f"The body ends after {len(content)} of {size} bytes")
-    return content
+def _exactly(file: BufferedIOBase, size: int, place: Place) -> bytes:
+    pieces, left = [], size
+    while left:
+        place.take(min(left, _SMALL))
+        pieces.append(file.read(min(left, _SMALL)))
+        left -= len(pieces[-1])
+        if not pieces[-1]:
+            raise Refused(400, f"The body ends after {size - left} of {size} bytes")
+    return b"".join(pieces)
 
 
-def _inflated(content: bytes, room: Room, held: contextlib.ExitStack) -> bytes:
+def _inflated(content: bytes, place: Place) -> bytes:
     inflater = zlib.decompressobj(wbits=31)  # 31: with the header of gzip
+    inflated = bytearray()
     try:
-        small = min(_SMALL, MAX_BODY)
-        inflated = inflater.decompress(content, small)
-        if len(inflated) == small and not inflater.eof:
-            held.enter_context(room.hold(MAX_BODY))
-            inflated += inflater.decompress(inflater.unconsumed_tail, MAX_BODY - small + 1)
+        while content and not inflater.eof:
+            place.take(_SMALL)
+            inflated += inflater.decompress(content, _SMALL)
+            if len(inflated) > MAX_BODY:
+                raise _too_large("more, once inflated")
+            content = inflater.unconsumed_tail
+        inflated += inflater.flush()
     except zlib.error as error:
         raise Refused(400, f"The body is not in gzip format: {error}") from error
-    if len(inflated) > MAX_BODY:
-        raise _too_large("more, once inflated")
     if not inflater.eof:
         raise Refused(400, "The body is not in gzip format: it ends too early")
-    return inflated
+    return bytes(inflated)
 
 
 def _too_large(received: str) -> Refused:

@@ -46,7 +46,7 @@ def parse(body: bytes) -> dict[str, Any]:
     if not text:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document, _ = json.JSONDecoder().raw_decode(text)
+        document, _ = json.JSONDecoder(object_pairs_hook=_first_of_each).raw_decode(text)
     except json.JSONDecodeError as error:
         words = (said for start, said in _PARSE_ERRORS.items() if error.msg.startswith(start))
         raise invalid(
@@ -59,6 +59,12 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {show(document)} Is not object")
     return document
+
+
+def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of keys that are there twice, the server finds the first."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else {**found, **dict(reversed(pairs))}
 
 
 def signature_name(document: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -86,7 +87,7 @@ def decode_base64(value: dict[str, Any]) -> bytes:
     """The bytes in an object with the one key `b64`."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {show(value)} not formatted correctly for base64 data")
-    text = value["b64"].rstrip("=")  # padding may be left out
+    text = re.sub(r"[ \t\n\v\f\r]+", "", value["b64"]).rstrip("=")  # padding may be left out
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:

@@ -7,10 +7,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tensorflow.core.protobuf import config_pb2
 
@@ -95,11 +95,18 @@ class Models:
             raise
 
     def __contains__(self, name: object) -> bool:
-        return name in self._models
+        with self._lock:
+            return name in self._models and not self._has_ended(name)
 
     def __iter__(self) -> Iterator[str]:
+        """The names of those that are served, or are to be."""
         with self._lock:
-            return iter(sorted(self._models))
+            return iter(sorted(name for name in self._models if not self._has_ended(name)))
+
+    def _has_ended(self, name: Any) -> bool:
+        """Whether a model was let go: only its status is told of it."""
+        known = self._models[name].values()
+        return bool(known) and all(each.state == "END" and not each.error for each in known)
 
     def refresh(self) -> None:
         """Asks the source and the disk anew; what is wrong there is logged, and changes nothing."""
@@ -117,13 +124,7 @@ class Models:
                 has no version that loads, or a label names none that did: all that does is served.
         """
         for name, config in configs.items():
-            path = config.base_path.resolve()
-            if not any(path.is_relative_to(root) for root in self._roots):
-                raise ServingError(
-                    "PERMISSION_DENIED",
-                    f"Expected the base path of {name} in {' or '.join(map(str, self._roots))}. "
-                    f"Received: {path}",
-                )
+            _check_place(f"the base path of {name}", config.base_path, self._roots)
         with self._changing:
             self._source = lambda: configs
             self._apply(configs, strict=True)
@@ -133,7 +134,7 @@ class Models:
         with self._lock:
             known = self._models.get(name, {})
             loaded = {number: each.servable for number, each in known.items() if each.servable}
-            if label is not None and known:
+            if label is not None:
                 if label not in self._labels.get(name, {}):
                     raise ServingError(
                         "INVALID_ARGUMENT", f"Unrecognized servable version label: {label}"
@@ -172,7 +173,6 @@ class Models:
         for name in [name for name in self if name not in configs]:
             self._free(name, list(self._models[name]))
             with self._lock:
-                del self._models[name]
                 self._labels.pop(name, None)
         if strict and problems:
             raise problems[0]
@@ -212,8 +212,9 @@ class Models:
             each.state = "LOADING"
             each.tries += 1
         try:
+            _check_place(f"version {number} of {name}", folder, [folder.parent.resolve()])
             servable = Servable(folder, scheduler=self._scheduler, config=self._session_config)
-        except (ExportError, OSError) as error:
+        except Exception as error:  # whatever is wrong with a version, it is wrong with it alone
             failed = (
                 error if isinstance(error, ServingError) else ServingError("UNKNOWN", str(error))
             )
@@ -255,3 +256,13 @@ class Models:
                     ]
             self._labels[name] = dict(config.labels)
             return []
+
+
+def _check_place(what: str, folder: Path, roots: Sequence[Path]) -> None:
+    """That a folder, wherever symbolic links lead, is in one of others."""
+    path = folder.resolve()
+    if not any(path.is_relative_to(root) for root in roots):
+        raise ServingError(
+            "PERMISSION_DENIED",
+            f"Expected {what} in {' or '.join(map(str, roots))}. Received: {path}",
+        )

@@ -6,8 +6,12 @@ import contextlib
 import errno
 import functools
 import gc
+import logging
+import math
 import os
 import signal
+import ssl
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +39,7 @@ from export.errors import ExportError
 # Requests that may wait or run at once over gRPC; more are answered RESOURCE_EXHAUSTED.
 MAX_REQUESTS = 256
 _MAX_CONNECTIONS = 400
+_log = logging.getLogger(__name__)
 _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # as much as a message can hold
     ("grpc.max_send_message_length", -1),
@@ -103,6 +108,11 @@ class DevServer:
             self._source = functools.partial(read_config, model_config_file)
         else:
             raise ExportError("Expected either a folder of models or a model config file.")
+        for name, port in (("grpc_port", grpc_port), ("rest_port", rest_port)):
+            if not 0 <= port < 2**16:
+                raise ExportError(f"`{name}` must be from 0 to 65535. Received: {port}.")
+        if not (math.isfinite(poll_seconds) and poll_seconds <= threading.TIMEOUT_MAX):
+            raise ExportError(f"`poll_seconds` must be a number. Received: {poll_seconds}.")
         self.host = host
         self.grpc_port = grpc_port
         self.rest_port = rest_port
@@ -234,7 +244,10 @@ def _repeat(function: Callable[[], None], seconds: float) -> Callable[[], None]:
 
     def work() -> None:
         while not ended.wait(seconds):
-            function()
+            try:
+                function()
+            except Exception:  # a mistake of ours, after which there is a next time
+                _log.exception("Looking for new versions failed")
 
     def end() -> None:
         ended.set()
@@ -249,11 +262,30 @@ def _credentials(path: Path) -> grpc.ServerCredentials:
     config = read_text(path, SSLConfig(), "tensorflow.serving.SSLConfig")
     if not (config.server_key and config.server_cert):
         raise ExportError(f"{path}: expected server_key and server_cert, as PEM. Received: less.")
+    if config.client_verify and not config.custom_ca:
+        raise ExportError(f"{path}: client_verify needs custom_ca, the authority of the clients.")
+    _check_pem(path, config)
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,
         require_client_auth=config.client_verify,
     )
+
+
+def _check_pem(path: Path, config: SSLConfig) -> None:
+    """gRPC says of a file that it cannot read only that it cannot listen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(f"{config.server_key}\n{config.server_cert}\n")
+        file.flush()
+        try:
+            context.load_cert_chain(file.name, password="")
+            if config.custom_ca:
+                context.load_verify_locations(cadata=config.custom_ca)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ExportError(
+                f"{path}: expected a key, its certificate and authorities in PEM. {error}"
+            ) from error
 
 
 def _address(host: str, port: int) -> str:

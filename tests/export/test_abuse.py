@@ -1,5 +1,6 @@
 """Requests that are wrong in every way, cut connections, and what they once found."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -21,7 +22,7 @@ from benchmarks.abuse import attack, models, rest
 from export import DevServer, ExportError, ServingError
 from export.dev_server import http_bodies, http_server, tensor_protos
 from export.dev_server.batching_parameters import Parameters
-from export.dev_server.http_bodies import Refused, Room
+from export.dev_server.http_bodies import MAX_BODY, Refused, Room
 from export.dev_server.inference import serialized_examples
 from export.dev_server.json_values import show
 from export.dev_server.metrics import Metrics
@@ -163,17 +164,21 @@ def test_large_bodies_wait_for_one_another(monkeypatch):
     monkeypatch.setattr(http_bodies, "_SMALL", 10)
     monkeypatch.setattr(http_bodies, "_PATIENCE", 0.05)
     room = Room(100)
-    with room.hold(60):
-        with room.hold(10), room.hold(10), room.hold(40):
-            pass
-        with pytest.raises(Refused) as caught, room.hold(60):
-            pass
-        assert caught.value.answer.code == 503
+    with room.place() as first:
+        first.take(20)
+        with room.place() as small, room.place() as large, room.place() as other:
+            small.take(10)  # is not counted
+            large.take(30)  # of the third that is not for the first
+            first.take(40)
+            with pytest.raises(Refused) as caught:
+                other.take(11)
+            assert caught.value.answer.code == 503
         monkeypatch.setattr(http_bodies, "_PATIENCE", 30.0)
         order = []
 
         def wait():
-            with room.hold(60):
+            with room.place() as second:
+                second.take(60)
                 order.append("second")
 
         thread = threading.Thread(target=wait)
@@ -449,3 +454,16 @@ def test_what_counts_as_growth(tmp_path):
 def test_what_a_process_holds():
     usage = serving_abuse.Usage.of(threading.get_native_id())
     assert math.inf > usage.memory > 10 and usage.threads >= 1 and usage.files >= 3
+
+
+def test_who_promises_large_bodies_and_sends_none_takes_no_room(server, monkeypatch):
+    monkeypatch.setattr(http_bodies, "_PATIENCE", 0.2)
+    promise = f"POST {HALF}:predict HTTP/1.1\r\nContent-Length: {MAX_BODY}\r\n\r\n"
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(3):
+            slow = socket.create_connection(("127.0.0.1", server.rest_port), timeout=30)
+            open_ones.enter_context(slow).sendall(promise.encode() + b" " * 2**17)
+        time.sleep(0.2)
+        body = b'{"instances": [2.0]}'.ljust(2**20)
+        answer = raw(server, post(body, f"Content-Length: {len(body)}"))
+    assert answer.startswith(b"HTTP/1.1 200")

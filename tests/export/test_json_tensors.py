@@ -65,6 +65,7 @@ def test_signature_name_is_read():  # J7, J14
         ('[{"b64": "aGVsbG8="}, "hello"]', (2,)),
         ('[[{"b64": "aGVsbG8="}], [{"b64": "aGVsbG8"}]]', (2, 1)),
         ('[{"a": [["hello"], [{"b64": "aGVsbG8="}]]}]', (1, 2, 1)),
+        (r'[{"b64": "aGVs\nbG8 =\r\n"}]', (1,)),
     ],
 )
 def test_base64_stands_for_bytes(instances, shape):  # J8
@@ -156,6 +157,11 @@ def test_a_single_input_that_is_wrong_is_refused(body, words):
 )
 def test_several_inputs_that_are_wrong_are_refused(body, words):
     assert words in refused(body, PAIR)
+
+
+def test_of_keys_that_are_there_twice_the_first_counts():
+    body = '{"inputs": {"a": 1, "b": "x", "a": 2}, "inputs": 3}'
+    assert read(body, PAIR)["a"].item() == 1
 
 
 def test_an_extra_column_is_ignored_and_so_is_what_follows_the_object():  # J26, J30

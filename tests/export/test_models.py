@@ -13,6 +13,7 @@ from export import ExportError, ServingError
 from export.dev_server import models as module
 from export.dev_server.model_config import ModelConfig, discover, from_proto, read_config
 from export.dev_server.models import Models
+from export.layout import WARMUP_FILE
 
 
 @pytest.fixture
@@ -168,9 +169,12 @@ def test_a_reload_changes_models_labels_and_policies(serving, base, tmp_path):
     assert answer(models, label="a") == 1
     models.refresh()  # the source is what was reloaded
     models.reload({"half": ModelConfig(base, "all", labels={"a": 2})})
-    assert answer(models, label="a") == 2
+    assert answer(models, label="a") == 2 and list(models) == ["half"]
     with pytest.raises(ServingError, match=r"Latest\(other\)"):
         models.find("other")
+    assert [(each.version, each.state) for each in models.status("other")] == [(7, "END")]
+    models.reload({"other": ModelConfig(other)})
+    assert models.find("other").version == 7 and list(models) == ["other"]
 
 
 def test_a_reload_that_fails_says_why_and_serves_the_rest(serving, base, tmp_path):
@@ -190,6 +194,37 @@ def test_a_reload_reads_no_folder_outside(serving, base, tmp_path_factory):
             models.reload({"half": ModelConfig(path)})
         assert caught.value.code == "PERMISSION_DENIED"
         assert answer(models) == 3
+
+
+def test_a_version_is_in_the_folder_of_its_model(serving, base, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(base / "1", elsewhere / "1")
+    models = serving("all")
+    (base / "4").symlink_to(elsewhere / "1")
+    (base / "5").symlink_to("1")
+    models.refresh()
+    state, *_ = models.status("half", 4)
+    assert state.state == "END" and state.error.code == "PERMISSION_DENIED"
+    assert answer(models, version=5) == 5
+
+
+@pytest.mark.parametrize("kind", ["folder", "noise"])
+def test_whatever_is_wrong_with_a_version_those_after_it_are_served(serving, base, kind):
+    models = serving()
+    for number in ("4", "5"):
+        shutil.copytree(base / "3", base / number)
+    warmup = base / "4" / WARMUP_FILE
+    if kind == "folder":
+        warmup.unlink(missing_ok=True)
+        warmup.mkdir(parents=True)
+    else:
+        (base / "4" / "saved_model.pb").write_bytes(b"noise")
+    (base / "5").rename(base.parent / "5")
+    models.refresh()
+    assert models.status("half", 4)[0].state == "END" and answer(models) == 3
+    (base.parent / "5").rename(base / "5")
+    models.refresh()
+    assert models.find("half").version == 5
 
 
 def test_a_folder_of_models_is_looked_at_again(base, exports):

@@ -111,7 +111,7 @@ def test_two_servers_do_not_share_a_port(model):
 def test_an_address_that_is_not_ours(model):
     with pytest.raises(ExportError, match="REST: cannot listen on 192.0.2.1:0: "):
         serve(model, host="192.0.2.1").start()
-    with pytest.raises(ExportError, match="REST: cannot listen on 127.0.0.1:99999: "):
+    with pytest.raises(ExportError, match="`rest_port` must be from 0 to 65535. Received: 99999"):
         serve(model, rest_port=99999).start()
 
 
@@ -313,9 +313,17 @@ def test_tls(model, tmp_path):
             assert client.predict({"x": [2.0]})["y"] == [3.0]
 
 
-def test_a_config_of_tls_without_a_key(model, tmp_path):
-    (tmp_path / "ssl.config").write_text('server_cert: "x"')
-    with pytest.raises(ExportError, match="expected server_key and server_cert"):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('server_cert: "x"', "expected server_key and server_cert"),
+        ('server_cert: "x" server_key: "y"', "expected a key, its certificate .* in PEM"),
+        ('server_cert: "x" server_key: "y" client_verify: true', "client_verify needs custom_ca"),
+    ],
+)
+def test_a_config_of_tls_that_is_wrong(model, tmp_path, text, words):
+    (tmp_path / "ssl.config").write_text(text)
+    with pytest.raises(ExportError, match=words):
         serve(model, ssl_config_file=tmp_path / "ssl.config").start()
 
 

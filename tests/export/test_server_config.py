@@ -7,12 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 import yaml
 from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from export import ExportError, write_server_config
+from export import ExportError, Signature, write, write_server_config
 from export.__main__ import main
 from export.dev_server.text_protos import BatchingParameters, MonitoringConfig
 
@@ -132,6 +133,24 @@ def test_names_that_kubernetes_takes(tmp_path):
     (tmp_path / "2-digits" / "1").mkdir(parents=True)
     with pytest.raises(ExportError, match="Two models would both be model-2-digits in Kubernetes"):
         write_server_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("serving", "Rename the model"), ("a" * 60, "has at most 53 characters")],
+)
+def test_names_that_are_not_to_be_had(tmp_path, name, words):
+    (tmp_path / name / "1").mkdir(parents=True)
+    with pytest.raises(ExportError, match=words):
+        write_server_config(tmp_path)
+
+
+def test_batches_are_as_large_as_the_warm_up_of_every_model(tmp_path):
+    half = Signature(lambda x: {"y": x / 2}, {"x": tf.TensorSpec((None,))}, examples=[{"x": [1.0]}])
+    write(tmp_path / "half", {"serving_default": half}, batch_sizes=(1, 8))
+    with pytest.raises(ExportError, match="warm-up record 1 has 8 rows.* at most 4"):
+        write_server_config(tmp_path, batch_sizes=(1, 4))
+    assert write_server_config(tmp_path, batch_sizes=(1, 8))
 
 
 @pytest.mark.parametrize(
