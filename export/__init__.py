@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from export.client import Client
     from export.dev_server.server import DevServer, serve_forever
     from export.errors import ExportError, ServingError
+    from export.keras_model import signature_of, write_model
     from export.linter import Finding, lint
     from export.model_card import describe
     from export.portable import write_portable
@@ -31,7 +32,9 @@ __all__ = [
     "describe",
     "lint",
     "serve_forever",
+    "signature_of",
     "write",
+    "write_model",
     "write_portable",
     "write_server_config",
 ]
@@ -47,7 +50,9 @@ _HOMES = {
     "describe": "export.model_card",
     "lint": "export.linter",
     "serve_forever": "export.dev_server.server",
+    "signature_of": "export.keras_model",
     "write": "export.saved_model",
+    "write_model": "export.keras_model",
     "write_portable": "export.portable",
     "write_server_config": "export.server_config",
 }

@@ -1,9 +1,10 @@
-"""`python -m export`: serve, lint and configure exported models, and ask a server."""
+"""`python -m export`: write, serve, lint and configure models, and ask a server."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from export.errors import ExportError
 from export.layout import BATCH_SIZES, newest_version
-from export.serve_flags import ServeFlags
+from export.serve_flags import ServeFlags, import_tensorflow
 
 if TYPE_CHECKING:
     from export.client import Client
@@ -42,9 +43,30 @@ _PROGRAM = "python -m export"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Serve SavedModels, look for what is wrong with them, or ask one.",
+        description="Write and serve SavedModels, look for what is wrong with them, or ask one.",
     )
-    commands = parser.add_subparsers(required=True, metavar="{serve,lint,config,predict}")
+    commands = parser.add_subparsers(required=True, metavar="{model,serve,lint,config,predict}")
+
+    model = commands.add_parser("model", help="write a Keras model as the next version of a folder")
+    model.add_argument("file", metavar="FILE.keras", help="what `model.save` wrote")
+    model.add_argument("--to", required=True, metavar="DIR/NAME", help="folder of the model")
+    model.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="SIZE",
+        help="that the warm-up covers beside one row: those that the server rounds up to",
+    )
+    model.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="that registers layers of your own with Keras; repeatable",
+    )
+    model.set_defaults(run=_model)
 
     serve = commands.add_parser("serve", help="serve the models in a folder until interrupted")
     ServeFlags.add_to(serve)
@@ -105,6 +127,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(run=_predict)
     return parser
+
+
+def _model(options: argparse.Namespace) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what it raises it need not log too
+    import_tensorflow()
+    from export.keras_model import read_model, reason_of, write_model
+
+    for name in options.modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ExportError(f"--import {name}: {error}.") from error
+    model = read_model(options.file)
+    try:
+        print(write_model(options.to, model, batch_sizes=options.batch_sizes))
+    except (ExportError, OSError):
+        raise
+    except Exception as error:  # whatever the layers of a user raise while they are traced
+        raise ExportError(f"{options.file}: {reason_of(error)}") from error
 
 
 def _lint(options: argparse.Namespace) -> int:

@@ -15,12 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from export.dev_server.servable import Servable
-from export.graph import compiled_functions, read_meta_graph
+from export.graph import compiled_functions, op_names, read_meta_graph
 from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, are_batch_sizes, versions
 from export.signatures import Signature, check_name
 from export.warmup import write_warmup
 
 Asset = Path | bytes | Callable[[Path], bytes]
+
+# What tf.py_function and tf.numpy_function leave in a graph: the number of a function in here.
+_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def write(
@@ -180,11 +183,18 @@ def _write_assets(folder: Path, assets: Mapping[PurePosixPath, Asset]) -> None:
 
 def _check_saved(folder: Path) -> None:
     """Reads back what was written: no function that a stock server would refuse, and it answers."""
-    compiled = compiled_functions(read_meta_graph(folder))
+    meta_graph = read_meta_graph(folder)
+    compiled = compiled_functions(meta_graph)
     if compiled:
         raise ValueError(
             "A signature must not call a function compiled with jit_compile=True: a stock server "
             f"answers `XLA compilation disabled`. Received: {', '.join(compiled)}."
+        )
+    python = sorted(_PYTHON & op_names(meta_graph))
+    if python:
+        raise ValueError(
+            "A signature must not call Python, as tf.py_function and tf.numpy_function do: it does "
+            f"not travel to a server. Received: {', '.join(python)}."
         )
     Servable(folder).close()
 

@@ -12,7 +12,7 @@ PACKAGES = ("keras_attention", "applications", "export")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LEVELS = {
     "addressing": 0, "cells": 0, "compile": 0, "loop": 0, "masking": 0, "precision": 0,
-    "recurrences": 0, "replicas": 0, "visualization": 0,
+    "recurrences": 0, "replicas": 0, "shapes": 0, "visualization": 0,
     "blockwise": 1, "losses": 1, "normalizers": 1, "search": 1,
     "scores": 2,
     "attention": 3, "pooling": 3, "score_function": 3,
