@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # The linter reads messages where TensorFlow itself must not 
 
 
 def read_meta_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
-    """The one graph, its function library and its signatures, in `folder/saved_model.pb`."""
+    """The graph to serve, its function library and its signatures, in `folder/saved_model.pb`."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -25,9 +25,12 @@ def read_meta_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
         message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
         raise ExportError(f"{path}: expected a SavedModel message. {error}") from error
-    if not message.meta_graphs:
-        raise ExportError(f"{path}: expected a SavedModel message. Received: no graph in it.")
-    return message.meta_graphs[0]
+    tags = [set(each.meta_info_def.tags) for each in message.meta_graphs]
+    if {"serve"} not in tags:
+        raise ExportError(
+            f"{path}: expected a graph with the tag `serve`. Received: {list(map(sorted, tags))}."
+        )
+    return message.meta_graphs[tags.index({"serve"})]
 
 
 def compiled_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:

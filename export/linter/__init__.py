@@ -11,6 +11,8 @@ from pathlib import Path
 from export.errors import ExportError
 from export.linter.rules import Finding
 
+SECONDS = 600.0  # that the process may take, with all its warm-up records
+
 __all__ = ["Finding", "lint"]
 
 
@@ -36,17 +38,21 @@ def lint(version: str | os.PathLike[str]) -> list[Finding]:
         raise ExportError(f"{version}: expected a SavedModel. Received: no saved_model.pb in it.")
     root = Path(__file__).parents[2]
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-m", "export.linter.child", str(folder)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        capture_output=True,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "export.linter.child", str(folder)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "CUDA_VISIBLE_DEVICES": "-1",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"{version}: not looked through within {SECONDS:g} s.") from error
     if done.returncode:
         last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise ExportError(f"{version}: the process that looked at it died: {last}")

@@ -6,7 +6,7 @@ It prints what it found as one JSON list; see `export.lint`.
 from __future__ import annotations
 
 import json
-import struct
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +19,11 @@ from export.linter import rules
 from export.linter.library import folder_of
 from export.linter.rules import Finding
 from export.linter.runtimes import Native, Portable, Runs, Runtime
+
+_METHODS = {
+    "classify_log": "tensorflow/serving/classify",
+    "regress_log": "tensorflow/serving/regress",
+}
 
 
 def findings(folder: Path, portable: bool = False) -> Iterator[Finding]:
@@ -106,45 +111,113 @@ def _warm_up(session: Runs, meta_graph: Any, folder: Path) -> Iterator[Finding]:
 
 def _failure(session: Runs, meta_graph: Any, log: Any) -> Iterator[str]:
     """What a server would say of one record, if it fails."""
-    if log.WhichOneof("log_type") != "predict_log":
-        return  # of other protocols; they are replayed through their own
-    request = log.predict_log.request
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    kind = log.WhichOneof("log_type")
+    if kind is None:
+        return
+    request = getattr(log, kind).request
+    if kind == "predict_log":
+        inputs, outputs = dict(request.inputs), list(request.output_filter)
+        yield from _of_call(session, meta_graph, request.model_spec, inputs, outputs)
+    elif kind == "multi_inference_log":
+        for task in request.tasks:
+            examples, method = request.input, task.method_name
+            yield from _of_examples(session, meta_graph, task.model_spec, examples, method)
+    elif kind in _METHODS:
+        examples, method = request.input, _METHODS[kind]
+        yield from _of_examples(session, meta_graph, request.model_spec, examples, method)
+    else:
+        yield f"a server takes no {kind} to warm up with"
+
+
+def _of_call(
+    session: Runs, meta_graph: Any, spec: Any, inputs: dict[str, Any], outputs: list[str]
+) -> Iterator[str]:
+    name = spec.signature_name or DEFAULT_SIGNATURE
     if name not in meta_graph.signature_def:
         yield f"it asks the signature {name}, which there is not"
         return
     signature = meta_graph.signature_def[name]
-    if set(request.inputs) != set(signature.inputs):
-        expected, received = sorted(signature.inputs), sorted(request.inputs)
+    if set(inputs) != set(signature.inputs):
+        expected, received = sorted(signature.inputs), sorted(inputs)
         yield f"expected the inputs {expected}. Received: {received}"
         return
-    feeds = {signature.inputs[key].name: value for key, value in request.inputs.items()}
-    fetches = [each.name for each in signature.outputs.values() if each.name]
+    if not set(outputs) <= set(signature.outputs) or len(set(outputs)) < len(outputs):
+        expected = sorted(signature.outputs)
+        yield f"expected some of the outputs {expected}, each once. Received: {outputs}"
+        return
+    feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+    wanted = [signature.outputs[key] for key in outputs or signature.outputs]
     try:
-        session.run(feeds, fetches)
+        session.run(feeds, [each.name for each in wanted if each.name])
     except ServingError as error:
         yield str(error)
 
 
+def _of_examples(
+    session: Runs, meta_graph: Any, spec: Any, given: Any, method: str
+) -> Iterator[str]:
+    """Of a Classify or a Regress, whose signature takes serialized examples."""
+    from tensorflow.core.framework import tensor_pb2, types_pb2
+
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    signature = meta_graph.signature_def[name] if name in meta_graph.signature_def else None
+    if signature is None or signature.method_name != method or len(signature.inputs) != 1:
+        yield f"it asks the signature {name} for {method}, which there is not"
+        return
+    context = given.example_list_with_context
+    shared = context.context.SerializeToString()  # two messages in a row are merged when read
+    serialized = [each.SerializeToString() for each in given.example_list.examples]
+    serialized += [shared + each.SerializeToString() for each in context.examples]
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=serialized)
+    tensor.tensor_shape.dim.add(size=len(serialized))
+    inputs = dict.fromkeys(signature.inputs, tensor)
+    yield from _of_call(session, meta_graph, spec, inputs, [])
+
+
 def _records(path: Path) -> Iterator[bytes]:
     """The records of a TFRecord file: a length, its checksum, the bytes, their checksum."""
+    left = path.stat().st_size
     with path.open("rb") as file:
         while header := file.read(12):
-            if len(header) == 12:
-                (length,) = struct.unpack("<Q", header[:8])
-                content = file.read(length + 4)
-            if len(header) < 12 or len(content) < length + 4:
+            length = int.from_bytes(header[:8], "little")
+            left -= 12 + length + 4
+            if left < 0:
                 raise EOFError("expected whole records. Received: a file that ends within one")
-            yield content[:length]
+            content = file.read(length)
+            for part, checksum in ((header[:8], header[8:]), (content, file.read(4))):
+                if masked_crc32c(part) != int.from_bytes(checksum, "little"):
+                    raise EOFError("expected whole records. Received: one with a wrong checksum")
+            yield content
+
+
+def masked_crc32c(content: bytes) -> int:
+    """The checksum of a TFRecord: CRC-32C (RFC 3720, appendix B.4), turned and added to."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _crc32c_of_byte(byte: int) -> int:
+    for _ in range(8):
+        byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_CRC32C = [_crc32c_of_byte(byte) for byte in range(256)]
 
 
 def main() -> None:
     """Looks at the folder that the first argument names; by TensorFlow's Python with `portable`."""
+    report = os.dup(1)
+    os.dup2(2, 1)  # a model may print
     try:
         found = list(findings(Path(sys.argv[1]), portable=sys.argv[2:] == ["portable"]))
     except (ExportError, OSError) as error:
         found = [Finding("error", "version", str(error))]
-    print(json.dumps(found))
+    with open(report, "w", encoding="utf-8") as file:
+        json.dump(found, file)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from export import ExportError, lint, write
+from export import ExportError, lint, linter, write
 from export.__main__ import main
 from export.graph import op_names, reached_op_names, read_meta_graph
 from export.layout import WARMUP_FILE
+from export.linter.child import masked_crc32c
+from tests.export.conformance.example_models import write_half_plus_two
 from tests.export.conftest import half_signature, spec
 
 
@@ -38,11 +41,17 @@ def record(version, *logs):
 
 
 def predict_log(signature="serving_default", **inputs):
-    log = prediction_log_pb2.PredictionLog()
+    log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.signature_name = signature
     for name, value in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def filtered_log(*outputs):
+    log = predict_log(x=[1.0])
+    log.predict_log.request.output_filter.extend(outputs)
     return log
 
 
@@ -142,12 +151,34 @@ def test_only_functions_that_are_reached_must_run(good):
         (predict_log("other", x=[1.0]), "it asks the signature other, which there is not"),
         (predict_log(z=[1.0]), "expected the inputs ['x']. Received: ['z']"),
         (predict_log(x=["a"]), "INVALID_ARGUMENT: "),
+        (filtered_log("z"), "expected some of the outputs ['y'], each once. Received: ['z']"),
+        (filtered_log("y", "y"), "expected some of the outputs ['y'], each once"),
+        (PredictionLog(session_run_log={}), "a server takes no session_run_log to warm up with"),
+        (
+            PredictionLog(classify_log={"request": {"model_spec": {"signature_name": "other"}}}),
+            "it asks the signature other for tensorflow/serving/classify, which there is not",
+        ),
     ],
 )
 def test_a_record_that_fails_is_named(good, log, expected):
     record(good, predict_log(x=[1.0]), log)
     (only,) = found(good)
     assert only.startswith(f"{WARMUP_FILE}, record 1: {expected}")
+
+
+def test_records_of_examples_are_run(tmp_path):
+    write_half_plus_two(tmp_path / "1")
+    good, bad = PredictionLog(), PredictionLog()
+    request = good.classify_log.request
+    request.model_spec.signature_name = "classify_x_to_y"
+    request.input.example_list.examples.add().features.feature["x"].float_list.value.append(2.0)
+    request = bad.multi_inference_log.request
+    task = request.tasks.add(method_name="tensorflow/serving/regress")
+    task.model_spec.signature_name = "regress_x_to_y"
+    request.input.example_list.examples.add().features.feature["x"].int64_list.value.append(2)
+    record(tmp_path / "1", good, bad)
+    (only,) = (each for each in found(tmp_path / "1") if each.startswith(str(WARMUP_FILE)))
+    assert only.startswith(f"{WARMUP_FILE}, record 1: INVALID_ARGUMENT: ")
 
 
 def test_too_many_records(good):
@@ -160,6 +191,57 @@ def test_a_file_that_ends_within_a_record(good):
     path.write_bytes(path.read_bytes()[:-3])
     (only,) = found(good)
     assert only.startswith(f"{WARMUP_FILE}: expected whole records")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [(20, 0xFF, "one with a wrong checksum"), (7, 0x80, "a file that ends within one")],
+    ids=["data", "length"],
+)
+def test_a_byte_that_is_wrong(good, place, value, words):
+    path = good / WARMUP_FILE
+    content = bytearray(path.read_bytes())
+    assert content[place] != value
+    content[place] = value
+    path.write_bytes(content)
+    assert found(good) == [f"{WARMUP_FILE}: expected whole records. Received: {words}"]
+
+
+def test_checksums_are_those_of_the_standard():
+    # RFC 3720, appendix B.4: 32 bytes of zeros, and 32 of ones.
+    for byte, expected in ((b"\0", 0x8A9136AA), (b"\xff", 0x62A8AB43)):
+        turned = (masked_crc32c(32 * byte) - 0xA282EAD8) & 0xFFFFFFFF
+        assert ((turned << 15) | (turned >> 17)) & 0xFFFFFFFF == expected
+
+
+def test_a_model_that_prints_is_looked_at(tmp_path):
+    def speak(x):
+        tf.print("[1, 2", output_stream=sys.stdout)
+        return {"y": x}
+
+    version = save(tmp_path / "1", serving_default=(speak, tf.TensorSpec((None,), tf.float32, "x")))
+    record(version, predict_log(x=[1.0]))
+    assert found(version) == []
+
+
+def test_it_ends_in_time(good, monkeypatch):
+    monkeypatch.setattr(linter, "SECONDS", 0.01)
+    with pytest.raises(ExportError, match="not looked through within 0.01 s"):
+        lint(good)
+
+
+def test_the_graph_to_serve_is_looked_at(good):
+    path = good / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    other = saved_model_pb2.SavedModel()
+    other.meta_graphs.add().meta_info_def.tags.append("train")
+    other.meta_graphs.extend(message.meta_graphs)
+    path.write_bytes(other.SerializeToString())
+    assert "serving_default" in read_meta_graph(good).signature_def
+    del other.meta_graphs[1:]
+    path.write_bytes(other.SerializeToString())
+    (only,) = found(good)
+    assert "expected a graph with the tag `serve`. Received: [['train']]" in only
 
 
 def test_records_of_something_else(good):
