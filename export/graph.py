@@ -53,10 +53,17 @@ def op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
     return names - {function.signature.name for function in graph.library.function}
 
 
-def reached_op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
-    """The same, of the graph and of those functions that it leads to."""
-    functions = {each.signature.name: each for each in meta_graph.graph_def.library.function}
-    pending: list[Any] = list(meta_graph.graph_def.node)
+def reached_op_names(
+    meta_graph: meta_graph_pb2.MetaGraphDef, tensors: Iterable[str] | None = None
+) -> set[str]:
+    """The same, of the graph and of those functions that it leads to.
+
+    With `tensors`, by their names, only of what these depend on: a graph also holds what saves
+    and restores it.
+    """
+    graph = meta_graph.graph_def
+    functions = {each.signature.name: each for each in graph.library.function}
+    pending: list[Any] = list(graph.node if tensors is None else _behind(tensors, graph.node))
     found: set[str] = set()
     seen: set[str] = set()
     while pending:
@@ -66,6 +73,17 @@ def reached_op_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
             seen.add(name)
             pending.extend(functions[name].node_def)
     return found - functions.keys()
+
+
+def _behind(tensors: Iterable[str], nodes: Iterable[Any]) -> Iterator[Any]:
+    left = {node.name: node for node in nodes}
+    pending = list(tensors)
+    while pending:
+        name = pending.pop().removeprefix("^").partition(":")[0]
+        if name in left:
+            node = left.pop(name)
+            yield node
+            pending.extend(node.input)
 
 
 def _functions_named_by(node: Any) -> Iterator[str]:

@@ -129,7 +129,7 @@ def _columns(value: Any, infos: Infos) -> dict[str, np.ndarray]:
 
 def _rows(instances: list[Any], infos: Infos) -> dict[str, np.ndarray]:
     named = isinstance(instances[0], dict) and not is_base64(instances[0])
-    if not isinstance(instances[0], dict) and len(infos) > 1:
+    if not named and len(infos) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"

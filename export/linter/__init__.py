@@ -48,7 +48,8 @@ def lint(version: str | os.PathLike[str]) -> list[Finding]:
                 "TF_CPP_MIN_LOG_LEVEL": "3",
             },
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a model may print any bytes
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:

@@ -24,6 +24,11 @@ _METHODS = {
     "classify_log": "tensorflow/serving/classify",
     "regress_log": "tensorflow/serving/regress",
 }
+# By these a server knows what a signature is good for; it does not look at its `method_name`.
+_OUTPUTS = {
+    "tensorflow/serving/classify": ("classes", "scores"),
+    "tensorflow/serving/regress": ("outputs",),
+}
 
 
 def findings(folder: Path, portable: bool = False) -> Iterator[Finding]:
@@ -41,6 +46,7 @@ def findings(folder: Path, portable: bool = False) -> Iterator[Finding]:
 
     yield from rules.signatures(meta_graph, types_pb2.DataType.Name)
     yield from rules.compiled(meta_graph)
+    yield from rules.remembering(meta_graph)
     yield from _text_operations(runtime, meta_graph)
     yield from rules.operations(meta_graph, runtime.has, runtime.on_cpu)
     try:
@@ -96,8 +102,7 @@ def _warm_up(session: Runs, meta_graph: Any, folder: Path) -> Iterator[Finding]:
                 )
                 return
             log = prediction_log_pb2.PredictionLog.FromString(record)
-            if log.WhichOneof("log_type") == "predict_log":
-                asked.add(log.predict_log.request.model_spec.signature_name or DEFAULT_SIGNATURE)
+            asked.update(_asked(log))
             for what in _failure(session, meta_graph, log):
                 yield Finding("error", f"{where}, record {number}", what)
     except DecodeError:
@@ -107,6 +112,20 @@ def _warm_up(session: Runs, meta_graph: Any, folder: Path) -> Iterator[Finding]:
     for name in sorted(meta_graph.signature_def):
         if name not in asked and not name.startswith("__"):
             yield Finding("warning", name, "no warm-up record asks it, so it was not run")
+
+
+def _asked(log: Any) -> list[str]:
+    """The signatures that a record asks."""
+    kind = log.WhichOneof("log_type")
+    if kind == "multi_inference_log":
+        return [_signature_name(task.model_spec) for task in log.multi_inference_log.request.tasks]
+    if kind == "predict_log" or kind in _METHODS:
+        return [_signature_name(getattr(log, kind).request.model_spec)]
+    return []
+
+
+def _signature_name(spec: Any) -> str:
+    return spec.signature_name or DEFAULT_SIGNATURE
 
 
 def _failure(session: Runs, meta_graph: Any, log: Any) -> Iterator[str]:
@@ -119,6 +138,10 @@ def _failure(session: Runs, meta_graph: Any, log: Any) -> Iterator[str]:
         inputs, outputs = dict(request.inputs), list(request.output_filter)
         yield from _of_call(session, meta_graph, request.model_spec, inputs, outputs)
     elif kind == "multi_inference_log":
+        models = {task.model_spec.name for task in request.tasks}
+        if len(models) != 1 or "" in models:
+            yield f"expected tasks that all name one model. Received: {sorted(models)}"
+            return
         for task in request.tasks:
             examples, method = request.input, task.method_name
             yield from _of_examples(session, meta_graph, task.model_spec, examples, method)
@@ -132,7 +155,7 @@ def _failure(session: Runs, meta_graph: Any, log: Any) -> Iterator[str]:
 def _of_call(
     session: Runs, meta_graph: Any, spec: Any, inputs: dict[str, Any], outputs: list[str]
 ) -> Iterator[str]:
-    name = spec.signature_name or DEFAULT_SIGNATURE
+    name = _signature_name(spec)
     if name not in meta_graph.signature_def:
         yield f"it asks the signature {name}, which there is not"
         return
@@ -159,19 +182,31 @@ def _of_examples(
     """Of a Classify or a Regress, whose signature takes serialized examples."""
     from tensorflow.core.framework import tensor_pb2, types_pb2
 
-    name = spec.signature_name or DEFAULT_SIGNATURE
-    signature = meta_graph.signature_def[name] if name in meta_graph.signature_def else None
-    if signature is None or signature.method_name != method or len(signature.inputs) != 1:
+    name = _signature_name(spec)
+    outputs = _outputs(meta_graph, name, method)
+    if not outputs:
         yield f"it asks the signature {name} for {method}, which there is not"
         return
     context = given.example_list_with_context
     shared = context.context.SerializeToString()  # two messages in a row are merged when read
     serialized = [each.SerializeToString() for each in given.example_list.examples]
     serialized += [shared + each.SerializeToString() for each in context.examples]
+    if not serialized:
+        yield "expected examples. Received: none"
+        return
     tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=serialized)
     tensor.tensor_shape.dim.add(size=len(serialized))
-    inputs = dict.fromkeys(signature.inputs, tensor)
-    yield from _of_call(session, meta_graph, spec, inputs, [])
+    yield from _of_call(session, meta_graph, spec, {"inputs": tensor}, outputs)
+
+
+def _outputs(meta_graph: Any, name: str, method: str) -> list[str]:
+    """What a Classify or a Regress fetches from a signature; nothing if it cannot be asked so."""
+    if name not in meta_graph.signature_def or method not in _OUTPUTS:
+        return []
+    signature, names = meta_graph.signature_def[name], _OUTPUTS[method]
+    if set(signature.inputs) != {"inputs"} or len(signature.outputs) > len(names):
+        return []
+    return [each for each in names if each in signature.outputs]
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,16 @@ from export.layout import DEFAULT_SIGNATURE
 
 _HALF = {"DT_HALF", "DT_BFLOAT16"}
 _SHOWN = 5  # names in one finding
+# Operations that change what a later run finds: state, or the state of a random generator.
+_REMEMBERED = re.compile(
+    "(Resource)?Scatter(Nd)?(Add|Div|Max|Min|Mul|Sub|Update)"
+    "|Assign(Add|Sub)?(VariableOp)?|(Resource)?StridedSliceAssign|(Resource)?CountUpTo"
+    "|LookupTable(Insert|Remove)(V2)?"
+    "|Random(Crop|Gamma|Poisson|PoissonV2|Shuffle|StandardNormal|Uniform|UniformInt)"
+    "|(Parameterized)?TruncatedNormal|Multinomial|NonDeterministicInts|Rng(ReadAnd)?Skip"
+    r"|Stateful(RandomBinomial|StandardNormal|StandardNormalV2|TruncatedNormal|Uniform\w*)"
+    r"|SampleDistortedBoundingBox(V2)?|\w*CandidateSampler"
+)
 
 
 class Finding(NamedTuple):
@@ -93,6 +104,22 @@ def operations(
             "no kernel runs it on a CPU (an RNN exported beside a GPU, or Python code in the "
             f"graph): {_listed(elsewhere)}",
         )
+
+
+def remembering(meta_graph: Any) -> Iterator[Finding]:
+    """Of the signatures whose answers depend on what was asked before."""
+    for signature, definition in sorted(meta_graph.signature_def.items()):
+        if signature.startswith("__"):
+            continue
+        outputs = [tensor.name for tensor in definition.outputs.values()]
+        reached = graph.reached_op_names(meta_graph, outputs)
+        if names := {name for name in reached if _REMEMBERED.fullmatch(name)}:
+            yield Finding(
+                "warning",
+                signature,
+                "its answers may depend on chance and on what was asked before (dropout left on, "
+                f"sampling, a state that is kept): {_listed(names)}",
+            )
 
 
 def _listed(names: Any) -> str:

@@ -149,6 +149,7 @@ def test_a_single_input_that_is_wrong_is_refused(body, words):
     ("body", "words"),
     [
         ('{"instances": [1]}', "instances is a plain list, but expecting list of objects"),  # J22
+        ('{"instances": [{"b64": "YQ=="}]}', "instances is a plain list, but expecting list of ob"),
         ('{"inputs": [1]}', "inputs is a plain value/list, but expecting an object"),
         ('{"instances": [{"a": 1}]}', "keys must be equal to: a,b"),  # J23
         ('{"instances": [{"a": 1, "b": "x", "c": 2}]}', "does not have named input: c"),

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -174,11 +175,60 @@ def test_records_of_examples_are_run(tmp_path):
     request.input.example_list.examples.add().features.feature["x"].float_list.value.append(2.0)
     request = bad.multi_inference_log.request
     task = request.tasks.add(method_name="tensorflow/serving/regress")
-    task.model_spec.signature_name = "regress_x_to_y"
+    task.model_spec.name, task.model_spec.signature_name = "m", "regress_x_to_y"
     request.input.example_list.examples.add().features.feature["x"].int64_list.value.append(2)
     record(tmp_path / "1", good, bad)
     (only,) = (each for each in found(tmp_path / "1") if each.startswith(str(WARMUP_FILE)))
     assert only.startswith(f"{WARMUP_FILE}, record 1: INVALID_ARGUMENT: ")
+    never = [each for each in found(tmp_path / "1", "warning") if "no warm-up record" in each]
+    assert len(never) == 3 and not any("x_to_y" in each for each in never)
+
+
+def regress_log(signature):
+    return PredictionLog(regress_log={"request": {"model_spec": {"signature_name": signature}}})
+
+
+def tasks_log(*tasks):
+    return PredictionLog(multi_inference_log={"request": {"tasks": tasks}})
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (regress_log("regress_x_to_y"), "expected examples. Received: none"),
+        (
+            regress_log("classify_x_to_y"),
+            "it asks the signature classify_x_to_y for tensorflow/serving/regress, "
+            "which there is not",
+        ),
+        (
+            tasks_log({"model_spec": {"name": "a"}}, {}),
+            "expected tasks that all name one model. Received: ['', 'a']",
+        ),
+        (
+            tasks_log({"model_spec": {"name": "a"}, "method_name": "guess"}),
+            "it asks the signature serving_default for guess, which there is not",
+        ),
+    ],
+    ids=["no examples", "other outputs", "two models", "no such method"],
+)
+def test_a_record_of_examples_that_fails_is_named(tmp_path, log, expected):
+    write_half_plus_two(tmp_path / "1")
+    record(tmp_path / "1", log)
+    assert f"{WARMUP_FILE}, record 0: {expected}" in found(tmp_path / "1")
+
+
+def test_what_a_signature_is_good_for_is_told_by_its_outputs(tmp_path):
+    def count(inputs):
+        return {"outputs": tf.cast(tf.strings.length(inputs), tf.float32)}
+
+    version = save(
+        tmp_path / "1", serving_default=(count, tf.TensorSpec((None,), tf.string, "inputs"))
+    )
+    log = PredictionLog()
+    log.regress_log.request.input.example_list.examples.add()
+    record(version, log)
+    assert lint(version) == []
 
 
 def test_too_many_records(good):
@@ -195,8 +245,12 @@ def test_a_file_that_ends_within_a_record(good):
 
 @pytest.mark.parametrize(
     ("place", "value", "words"),
-    [(20, 0xFF, "one with a wrong checksum"), (7, 0x80, "a file that ends within one")],
-    ids=["data", "length"],
+    [
+        (20, 0xFF, "one with a wrong checksum"),
+        (8, 0x00, "one with a wrong checksum"),
+        (7, 0x80, "a file that ends within one"),
+    ],
+    ids=["data", "checksum of the length", "length"],
 )
 def test_a_byte_that_is_wrong(good, place, value, words):
     path = good / WARMUP_FILE
@@ -216,12 +270,56 @@ def test_checksums_are_those_of_the_standard():
 
 def test_a_model_that_prints_is_looked_at(tmp_path):
     def speak(x):
-        tf.print("[1, 2", output_stream=sys.stdout)
+        tf.print("[1, 2", b"\xff", output_stream=sys.stdout)
         return {"y": x}
 
     version = save(tmp_path / "1", serving_default=(speak, tf.TensorSpec((None,), tf.float32, "x")))
     record(version, predict_log(x=[1.0]))
     assert found(version) == []
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory):
+    """One model whose signatures keep a state, draw random numbers, do both or neither."""
+
+    def noisy(x):
+        return x + tf.random.uniform(tf.shape(x))
+
+    def looped(x):
+        return tf.while_loop(lambda x: True, lambda x: [noisy(x)], [x], maximum_iterations=2)[0]
+
+    counter = tf.Variable(0.0)
+    dropout = keras.layers.Dropout(0.5)
+    dropout.build((None,))
+    module = tf.Module()
+    module.kept = [counter, *(each.value for each in dropout.variables)]
+    functions = {
+        "serving_default": lambda x: {"y": x * 2.0 + counter},
+        "counted": lambda x: {"y": x + counter.assign_add(1.0)},
+        "drawn": lambda x: {"y": noisy(x)},
+        "looped": lambda x: {"y": looped(x)},
+        "dropped": lambda x: {"y": dropout(x, training=True)},
+        "whole": lambda x: {"y": dropout(x, training=False)},
+        "seeded": lambda x: {"y": x + tf.random.stateless_uniform(tf.shape(x), (1, 2))},
+    }
+    x = tf.TensorSpec((None,), tf.float32, "x")
+    signatures = {
+        name: tf.function(each).get_concrete_function(x) for name, each in functions.items()
+    }
+    folder = tmp_path_factory.mktemp("remembering") / "1"
+    tf.saved_model.save(module, str(folder), signatures)
+    return folder
+
+
+def test_answers_that_depend_on_what_was_asked_before(remembering):
+    words = "its answers may depend on chance and on what was asked before"
+    warnings = [each.split(": ") for each in found(remembering, "warning") if words in each]
+    assert {name: names for name, _, names in warnings} == {
+        "counted": "AssignAddVariableOp",
+        "drawn": "RandomUniform",
+        "looped": "RandomUniform",
+        "dropped": "AssignVariableOp",
+    }
 
 
 def test_it_ends_in_time(good, monkeypatch):
