@@ -270,7 +270,7 @@ def test_checksums_are_those_of_the_standard():
 
 def test_a_model_that_prints_is_looked_at(tmp_path):
     def speak(x):
-        tf.print("[1, 2", b"\xff", output_stream=sys.stdout)
+        tf.print("[1, 2", tf.constant(b"\xff"), output_stream=sys.stdout)
         return {"y": x}
 
     version = save(tmp_path / "1", serving_default=(speak, tf.TensorSpec((None,), tf.float32, "x")))
