@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # The linter reads messages where TensorFlow itself must not 
     from tensorflow.core.protobuf import meta_graph_pb2
 
 
+# What calls back into Python, as tf.py_function and tf.numpy_function do; no server has it.
+PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
+
+
 def read_meta_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
     """The graph to serve, its function library and its signatures, in `folder/saved_model.pb`."""
     from google.protobuf.message import DecodeError

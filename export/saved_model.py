@@ -15,15 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from export.dev_server.servable import Servable
-from export.graph import compiled_functions, op_names, read_meta_graph
+from export.graph import PYTHON, compiled_functions, op_names, read_meta_graph
 from export.layout import DEFAULT_SIGNATURE, WARMUP_FILE, are_batch_sizes, versions
 from export.signatures import Signature, check_name
 from export.warmup import write_warmup
 
 Asset = Path | bytes | Callable[[Path], bytes]
-
-# What tf.py_function and tf.numpy_function leave in a graph: the number of a function in here.
-_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def write(
@@ -190,7 +187,7 @@ def _check_saved(folder: Path) -> None:
             "A signature must not call a function compiled with jit_compile=True: a stock server "
             f"answers `XLA compilation disabled`. Received: {', '.join(compiled)}."
         )
-    python = sorted(_PYTHON & op_names(meta_graph))
+    python = sorted(PYTHON & op_names(meta_graph))
     if python:
         raise ValueError(
             "A signature must not call Python, as tf.py_function and tf.numpy_function do: it does "

@@ -30,6 +30,17 @@ def can_split(cell) -> bool:
     return type(cell) in known and cell.dropout == 0.0 and cell.recurrent_dropout == 0.0
 
 
+def forget_dropout_masks(cell):
+    """Has a cell, or stacked cells, draw them anew.
+
+    Keras cells keep their masks until told to forget: drawn in a loop's step, they are of it only.
+    """
+    for each in getattr(cell, "cells", [cell]):
+        if hasattr(each, "reset_dropout_mask"):
+            each.reset_dropout_mask()
+            each.reset_recurrent_dropout_mask()
+
+
 def split(cell, known_width) -> CellWeights:
     """The weights of a cell whose input begins with `known_width` known features."""
     kernel, recurrent_kernel = (

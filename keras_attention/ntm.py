@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_attention import addressing, precision
+from keras_attention import addressing, cells, precision
 
 register = keras.saving.register_keras_serializable(package="keras_attention")
 
@@ -220,9 +220,9 @@ class NTMCell(keras.layers.Layer):
         seen = ops.concatenate([ops.cast(inputs, self.compute_dtype), reads], axis=-1)
         if self._controller_sizes:
             states = keras.tree.pack_sequence_as(self._controller_sizes, states)
-            _forget_dropout_masks(self.controller)
+            cells.forget_dropout_masks(self.controller)
             hidden, states = self.controller(seen, states, training=training)
-            _forget_dropout_masks(self.controller)
+            cells.forget_dropout_masks(self.controller)
         else:
             hidden = self.controller(seen)
         return ops.clip(hidden, -_CLIP, _CLIP), keras.tree.flatten(states)
@@ -277,11 +277,3 @@ class NTMCell(keras.layers.Layer):
     def from_config(cls, config):
         controller = keras.saving.deserialize_keras_object(config["controller"])
         return cls(**{**config, "controller": controller})
-
-
-def _forget_dropout_masks(cell):
-    """Keras cells keep their masks until told to forget; those of a loop's step are of it only."""
-    for each in getattr(cell, "cells", [cell]):
-        if hasattr(each, "reset_dropout_mask"):
-            each.reset_dropout_mask()
-            each.reset_recurrent_dropout_mask()

@@ -183,7 +183,7 @@ class AttentionCell(keras.layers.Layer):
         Keras cells draw one mask a sequence and keep it until told to forget; drawn inside a loop,
         it would be a tensor of that loop only.
         """
-        self._forget_dropout_masks()
+        cells.forget_dropout_masks(self.cell)
         if training and not cells.can_split(self.cell):
             batch_size = ops.shape(inputs)[0]
             zeros = ops.zeros((batch_size, self.cell_width), dtype=self.compute_dtype)
@@ -191,13 +191,7 @@ class AttentionCell(keras.layers.Layer):
         try:
             yield
         finally:
-            self._forget_dropout_masks()
-
-    def _forget_dropout_masks(self):
-        for cell in self._cells():
-            if hasattr(cell, "reset_dropout_mask"):
-                cell.reset_dropout_mask()
-                cell.reset_recurrent_dropout_mask()
+            cells.forget_dropout_masks(self.cell)
 
     def project(self, inputs, memory):
         """All that can be done with the inputs of many steps at once: (…, D) to (…, any width)."""

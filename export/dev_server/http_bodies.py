@@ -164,12 +164,15 @@ def _inflated(content: bytes, place: Place) -> bytes:
     inflater = zlib.decompressobj(wbits=31)  # 31: with the header of gzip
     inflated = bytearray()
     try:
-        while content and not inflater.eof:
-            place.take(_SMALL)
-            inflated += inflater.decompress(content, _SMALL)
-            if len(inflated) > MAX_BODY:
-                raise _too_large("more, once inflated")
-            content = inflater.unconsumed_tail
+        for start in range(0, len(content), _SMALL):  # piece by piece, as a tail is a copy
+            piece = content[start : start + _SMALL]
+            while piece and not inflater.eof:
+                more = inflater.decompress(piece, _SMALL)
+                if len(inflated) + len(more) > MAX_BODY:
+                    raise _too_large("more, once inflated")
+                place.take(len(more))
+                inflated += more
+                piece = inflater.unconsumed_tail
         inflated += inflater.flush()
     except zlib.error as error:
         raise Refused(400, f"The body is not in gzip format: {error}") from error

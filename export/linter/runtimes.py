@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from export.graph import PYTHON
 from export.linter.library import Library
 from export.linter.session import Session
-
-# Kernels that call back into Python, which a server has not.
-_PYTHONS = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 
 
 class Runs(Protocol):
@@ -90,7 +88,7 @@ class Portable:
     def on_cpu(self, operation: str) -> bool:
         from tensorflow.python.framework import kernels
 
-        if operation in _PYTHONS:
+        if operation in PYTHON:
             return False
         return _for_cpu(kernels.get_registered_kernels_for_op(operation))
 
