@@ -5,6 +5,9 @@ times as many: gigabytes at T = 10,000. Here a block of sequences, small enough 
 cache, goes through all layers before the next one does, and the gradient computes it again: Chen et
 al., 2016, Training Deep Nets with Sublinear Memory Cost, https://arxiv.org/abs/1604.06174.
 
+Of a block no more is read than to the eighth of the steps in which its last sequence ends, so that a
+batch of many lengths costs little more than the steps that its sequences have.
+
 Shapes: B batch, T steps, U units.
 """
 
@@ -20,10 +23,17 @@ from keras_attention import compile, loop
 
 _ELEMENTS = 2**20  # of a hidden layer: 4 MiB in float32, about what the caches of a core hold
 _ELEMENTS_ON_GPU = 2**26
+_PARTS = 8  # of the steps; XLA compiles the layers for one part, for two, and so on
 
 
 def read_in_blocks(
-    read: Callable[..., Any], variables: Sequence[Any], sequence: Any, lengths: Any, units: int
+    read: Callable[..., Any],
+    variables: Sequence[Any],
+    sequence: Any,
+    lengths: Any,
+    units: int,
+    *,
+    mask: bool,
 ) -> tuple[Any, Any]:
     """Reads each sequence into a vector, `context, weights = read(variables, sequence, lengths)`.
 
@@ -35,6 +45,7 @@ def read_in_blocks(
         sequence: Tensor of shape (B, T, D).
         lengths: Tensor of shape (B,), int32.
         units: U.
+        mask: Whether `read` leaves out what comes after a sequence's end.
 
     Returns:
         The contexts (B, U), and the weights (B, T).
@@ -44,6 +55,33 @@ def read_in_blocks(
     size = _at_least_1(elements // (units * _at_least_1(length)))
     if isinstance(batch_size, int) and isinstance(size, int) and batch_size <= size:
         return read(variables, sequence, lengths)
+
+    def to_the_end(run, lengths):
+        """`run(steps)`, with about as few steps as the longest of some sequences has."""
+        part = _at_least_1(-(-length // _PARTS))
+        last = ops.maximum(ops.max(lengths) - 1, 0) // part
+        cuts = [lambda count=count: run(count * part) for count in range(1, _PARTS)]
+        return tf.switch_case(last, [*cuts, lambda: run(length)]) if mask else run(length)
+
+    def read_block(variables, sequence, lengths):
+        def run(steps):
+            context, weights = read(variables, sequence[:, :steps], lengths)
+            missing = ops.zeros((size, length - ops.shape(weights)[1]), weights.dtype)
+            return context, ops.concatenate([weights, missing], axis=1)
+
+        return to_the_end(run, lengths)
+
+    def differentiate(variables, block, upstream):
+        sequence, lengths = block
+        context, weights = upstream
+
+        def run(steps):
+            with tf.GradientTape() as tape:
+                tape.watch(variables)
+                outputs = read(variables, sequence[:, :steps], lengths)
+            return tape.gradient(outputs, variables, (context, weights[:, :steps]))
+
+        return to_the_end(run, lengths)
 
     def in_blocks(tensor):
         """(B, …) -> (count, size, …), filled up with zeros."""
@@ -59,12 +97,7 @@ def read_in_blocks(
 
         def gradient(*upstream):
             def add(sums, now):
-                block, upstream = now
-                with tf.GradientTape() as tape:
-                    tape.watch(variables)
-                    outputs = read(variables, *block)
-                slopes = tape.gradient(outputs, variables, upstream)
-                pairs = zip(sums, slopes, strict=True)
+                pairs = zip(sums, differentiate(variables, *now), strict=True)
                 return [total + ops.cast(slope, total.dtype) for total, slope in pairs], ()
 
             zeros = [ops.zeros(ops.shape(each), "float32") for each in variables]
@@ -75,7 +108,7 @@ def read_in_blocks(
 
         dtype = variables[0].dtype
         rows = ops.zeros((size, units), dtype), ops.zeros((size, length), dtype)
-        _, outputs = loop.scan(lambda _, now: ((), read(variables, *now)), (), blocks, rows)
+        _, outputs = loop.scan(lambda _, now: ((), read_block(variables, *now)), (), blocks, rows)
         flat = (ops.reshape(each, (-1, *ops.shape(each)[2:])) for each in outputs)
         return tuple(each[:batch_size] for each in flat), gradient
 

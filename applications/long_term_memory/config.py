@@ -25,8 +25,7 @@ class LongTermMemoryConfig(TrainConfig):
     length: int = 50
     """Steps of the shortest sequence."""
     max_length: int = 0
-    """Steps of the longest sequence, where all of a batch are equally long; 0: every sequence has a
-    length of its own, up to 1.1 times the shortest."""
+    """Steps of the longest sequence; 0: 1.1 times those of the shortest."""
     attention: Literal["learned", "uniform"] = "learned"
     """learned: the weighted mean over time; uniform: the unweighted mean, a control."""
     mask: bool = True
@@ -55,10 +54,6 @@ class LongTermMemoryConfig(TrainConfig):
             raise UserError(
                 f"--max-length must be 0 or at least --length {self.length}. "
                 f"Received: {self.max_length}"
-            )
-        if self.max_length and not self.mask:
-            raise UserError(
-                "--no-mask needs sequences padded to one length: leave --max-length out."
             )
         if self.data_dir is not None:
             raise UserError("--data-dir: the sequences are made up, there is no data to read.")

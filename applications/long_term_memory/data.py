@@ -63,49 +63,34 @@ def load_facts(folder: Path) -> Facts:
     return Facts(values["max_length"], tuple(values["answers"]))
 
 
-def roomy(length: int) -> int:
-    """The least number of steps, of few that there are, for so many: four an octave.
-
-    XLA compiles a model anew for each number of steps.
-    """
-    step = 1 << max(0, length.bit_length() - 3)
-    return -(-length // step) * step
-
-
 def _held_out(config: LongTermMemoryConfig, seed: int) -> list[Sequences]:
     rng = np.random.default_rng(seed)
-    if config.max_length:  # all lengths alike, those of a batch near each other
+    if config.max_length:  # all lengths alike
         lengths = np.linspace(config.length, config.max_length, config.held_out).astype(int)
     else:
         lengths = _lengths(config, config.held_out, rng)
     batches = np.split(lengths, range(config.batch_size, len(lengths), config.batch_size))
-    return [_draw(config, each, rng) for each in batches]
+    return [problems.draw(config.problem, each, config.longest, rng) for each in batches]
 
 
 def _training(config: LongTermMemoryConfig, epoch: tf.Variable) -> tf.data.Dataset:
     """Full batches, which only seed and epoch decide."""
     # Python is asked for several small batches at a time, as each time costs what one trains in.
-    at_once = 1 if config.max_length else max(1, _NUMBERS // (config.batch_size * config.longest))
+    at_once = max(1, _NUMBERS // (config.batch_size * config.longest))
 
     def batches() -> Iterator[Sequences]:
         rng = np.random.default_rng([config.seed, int(epoch.numpy())])
         for start in range(0, config.updates, at_once):
             count = min(at_once, config.updates - start)
-            drawn = _draw(config, _lengths(config, count * config.batch_size, rng), rng)
+            lengths = _lengths(config, count * config.batch_size, rng)
+            drawn = problems.draw(config.problem, lengths, config.longest, rng)
             yield Sequences(*(each.reshape(count, -1, *each.shape[1:]) for each in drawn))
 
     return ahead(_from(batches, config, (None, config.batch_size)).unbatch(), config.updates)
 
 
 def _lengths(config: LongTermMemoryConfig, count: int, rng: np.random.Generator) -> np.ndarray:
-    if config.max_length:
-        return np.full(count, rng.integers(config.length, config.max_length + 1))
     return rng.integers(config.length, config.longest + 1, count)
-
-
-def _draw(config: LongTermMemoryConfig, lengths: np.ndarray, rng: np.random.Generator) -> Sequences:
-    max_length = roomy(int(lengths.max())) if config.max_length else config.longest
-    return problems.draw(config.problem, lengths, max_length, rng)
 
 
 def _in_order(batches: Sequence[Sequences], config: LongTermMemoryConfig) -> tf.data.Dataset:
@@ -116,10 +101,9 @@ def _from(
     batches: Callable[[], Iterable[Sequences]], config: LongTermMemoryConfig, axes: tuple
 ) -> tf.data.Dataset:
     """Inputs and answers, with these axes before those of a sequence."""
-    max_length = None if config.max_length else config.longest
     answer = tf.int32 if config.problem == "order" else tf.float32
     inputs = {
-        "sequence": tf.TensorSpec((*axes, max_length, 2), tf.float32),
+        "sequence": tf.TensorSpec((*axes, config.longest, 2), tf.float32),
         "lengths": tf.TensorSpec(axes, tf.int32),
     }
     return tf.data.Dataset.from_generator(

@@ -103,7 +103,9 @@ class LongTermMemory(keras.Model):
         """The same, with the weights; in blocks, or all at once, without a loop."""
         variables = [each.value for each in self._before_context]
         if in_blocks:
-            context, weights = read_in_blocks(self._read, variables, sequence, lengths, self.units)
+            context, weights = read_in_blocks(
+                self._read, variables, sequence, lengths, self.units, mask=self.mask
+            )
         else:
             context, weights = self._read(variables, sequence, lengths)
         return Recalled(self.answer(self.combine(context)), weights)

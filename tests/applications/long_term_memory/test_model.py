@@ -113,6 +113,37 @@ def test_blocks_change_no_answer_and_no_gradient(options, compiled, monkeypatch)
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5, err_msg=variable.path)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_blocks_of_sequences_that_end_anywhere(compiled, monkeypatch):
+    lengths = np.array([22, 199, 25, 26, 27, 50, 51, 75, 76, 150, 200])
+    drawn = problems.draw("addition", lengths, 200, np.random.default_rng(1))
+    monkeypatch.setattr(blocks, "_ELEMENTS", 10**9)
+    made = make()
+    loss, whole = slopes(made, drawn)
+    for rows in (1, 2):
+        monkeypatch.setattr(blocks, "_ELEMENTS", rows * UNITS * 200)
+        in_blocks_loss, in_blocks = slopes(made, drawn, compiled)
+        np.testing.assert_allclose(loss, in_blocks_loss, rtol=1e-5)
+        for one, other, variable in zip(whole, in_blocks, made.variables, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5, err_msg=variable.path)
+
+
+def test_padding_is_hardly_read(monkeypatch):
+    monkeypatch.setattr(blocks, "_ELEMENTS", UNITS * 800)  # one sequence a block
+    made = make()
+    read, real = [], made._read
+
+    def counting(variables, sequence, lengths):
+        read.append(sequence.shape[1])
+        return real(variables, sequence, lengths)
+
+    monkeypatch.setattr(made, "_read", counting)
+    lengths = np.array([22, 100, 101, 500, 800])
+    drawn = problems.draw("addition", lengths, 800, np.random.default_rng(1))
+    made.recall(tf.constant(drawn.sequence), tf.constant(drawn.lengths))
+    assert read == [100, 100, 200, 500, 800]
+
+
 def test_blocks_of_sizes_known_later(monkeypatch):
     made, drawn = make(), sequences()
     expected = made.recall(drawn.sequence, drawn.lengths)
