@@ -5,8 +5,8 @@ times as many: gigabytes at T = 10,000. Here a block of sequences, small enough 
 cache, goes through all layers before the next one does, and the gradient computes it again: Chen et
 al., 2016, Training Deep Nets with Sublinear Memory Cost, https://arxiv.org/abs/1604.06174.
 
-Of a block no more is read than to the eighth of the steps in which its last sequence ends, so that a
-batch of many lengths costs little more than the steps that its sequences have.
+Of a block no more is read than to the eighth of the steps in which its last sequence ends, so that
+a batch of many lengths costs little more than the steps that its sequences have.
 
 Shapes: B batch, T steps, U units.
 """
@@ -56,20 +56,13 @@ def read_in_blocks(
     if isinstance(batch_size, int) and isinstance(size, int) and batch_size <= size:
         return read(variables, sequence, lengths)
 
-    def to_the_end(run, lengths):
-        """`run(steps)`, with about as few steps as the longest of some sequences has."""
-        part = _at_least_1(-(-length // _PARTS))
-        last = ops.maximum(ops.max(lengths) - 1, 0) // part
-        cuts = [lambda count=count: run(count * part) for count in range(1, _PARTS)]
-        return tf.switch_case(last, [*cuts, lambda: run(length)]) if mask else run(length)
-
     def read_block(variables, sequence, lengths):
         def run(steps):
             context, weights = read(variables, sequence[:, :steps], lengths)
             missing = ops.zeros((size, length - ops.shape(weights)[1]), weights.dtype)
             return context, ops.concatenate([weights, missing], axis=1)
 
-        return to_the_end(run, lengths)
+        return _to_the_end(run, lengths, length) if mask else run(length)
 
     def differentiate(variables, block, upstream):
         sequence, lengths = block
@@ -81,7 +74,7 @@ def read_in_blocks(
                 outputs = read(variables, sequence[:, :steps], lengths)
             return tape.gradient(outputs, variables, (context, weights[:, :steps]))
 
-        return to_the_end(run, lengths)
+        return _to_the_end(run, lengths, length) if mask else run(length)
 
     def in_blocks(tensor):
         """(B, …) -> (count, size, …), filled up with zeros."""
@@ -113,6 +106,14 @@ def read_in_blocks(
         return tuple(each[:batch_size] for each in flat), gradient
 
     return run(sequence, lengths, *(tf.convert_to_tensor(each) for each in variables))
+
+
+def _to_the_end(run, lengths, length):
+    """`run(steps)`, with the steps of the longest of some sequences, or up to an eighth more."""
+    part = _at_least_1(-(-length // _PARTS))
+    last = ops.maximum(ops.max(lengths) - 1, 0) // part
+    parts = [lambda count=count: run(count * part) for count in range(1, _PARTS)]
+    return tf.switch_case(last, [*parts, lambda: run(length)])
 
 
 def _at_least_1(number):
