@@ -40,6 +40,9 @@ class ServeFlags:
     host: str = _flag("127.0.0.1", "address to listen on; 0.0.0.0 lets all in (%(default)s)")
     grpc_port: int = _flag(8500, "0 for a free one (%(default)s)")
     rest_port: int = _flag(8501, "0 for a free one (%(default)s)")
+    grpc_socket_path: str | None = _flag(
+        None, "a Unix socket to listen on for gRPC too", metavar="PATH"
+    )
     poll_seconds: float = _flag(1.0, "how often to look for new versions; 0: never (%(default)s)")
     batching: str | None = _flag(
         None,

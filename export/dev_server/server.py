@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import gc
 import logging
 import math
 import os
 import signal
-import ssl
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +20,7 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from export import memory
+from export.dev_server import ports
 from export.dev_server.batching import BatchScheduler
 from export.dev_server.batching_parameters import Parameters
 from export.dev_server.grpc_messages import Messages
@@ -33,7 +31,6 @@ from export.dev_server.model_config import Source, discover, read_config
 from export.dev_server.models import Models
 from export.dev_server.rest import RestService
 from export.dev_server.session import read_session_config
-from export.dev_server.text_protos import SSLConfig, read_text
 from export.errors import ExportError
 
 # Requests that may wait or run at once over gRPC; more are answered RESOURCE_EXHAUSTED.
@@ -62,6 +59,8 @@ class DevServer:
         host: the address to listen on.
         grpc_port: port of gRPC; 0 takes a free one, which `grpc_port` holds after `start`.
         rest_port: port of REST, likewise.
+        grpc_socket_path: a Unix socket to listen on for gRPC too; who may open it is up to the
+            folder it is in.
         poll_seconds: how often folders and config are looked at for new versions; 0 for never.
         batching: if given, requests that meet are run together, as these parameters say.
         rest_timeout: seconds that a REST request may run; over gRPC the client's deadline counts.
@@ -93,6 +92,7 @@ class DevServer:
         host: str = "127.0.0.1",
         grpc_port: int = 8500,
         rest_port: int = 8501,
+        grpc_socket_path: str | os.PathLike[str] | None = None,
         poll_seconds: float = 1.0,
         batching: Parameters | None = None,
         rest_timeout: float = 30.0,
@@ -116,6 +116,7 @@ class DevServer:
         self.host = host
         self.grpc_port = grpc_port
         self.rest_port = rest_port
+        self._grpc_socket_path = grpc_socket_path
         self._poll_seconds = poll_seconds
         self._batching = batching
         self._rest_timeout = rest_timeout
@@ -179,7 +180,7 @@ class DevServer:
         try:
             server = RestServer(address, service, models=models, cors=self._cors)
         except (OSError, OverflowError) as error:
-            raise _cannot_listen("REST", self.host, self.rest_port, error) from error
+            raise ports.cannot_listen("REST", ports.address(*address), error) from error
         self.rest_port = server.server_address[1]
         return server
 
@@ -197,15 +198,21 @@ class DevServer:
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
         health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
-        address = _address(self.host, self.grpc_port)
-        try:
-            if self._ssl_config_file is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, _credentials(Path(self._ssl_config_file)))
-        except RuntimeError as error:
-            raise _cannot_listen("gRPC", self.host, self.grpc_port, error) from error
-        self.grpc_port = port
+        credentials = None
+        if self._ssl_config_file is not None:
+            credentials = ports.credentials(Path(self._ssl_config_file))
+
+        def listen(address: str) -> int:
+            try:
+                if credentials is None:
+                    return server.add_insecure_port(address)
+                return server.add_secure_port(address, credentials)
+            except RuntimeError as error:
+                raise ports.cannot_listen("gRPC", address, error) from error
+
+        self.grpc_port = listen(ports.address(self.host, self.grpc_port))
+        if self._grpc_socket_path is not None:
+            listen(ports.unused(Path(self._grpc_socket_path)))
         return server
 
 
@@ -227,8 +234,8 @@ def serve_forever(base_path: str | os.PathLike[str] | None = None, **options: An
         with server:
             print(
                 f"Serving {', '.join(server.models)}: "
-                f"gRPC {_address(server.host, server.grpc_port)}, "
-                f"REST http://{_address(server.host, server.rest_port)}",
+                f"gRPC {ports.address(server.host, server.grpc_port)}, "
+                f"REST http://{ports.address(server.host, server.rest_port)}",
                 flush=True,
             )
             stop.wait()
@@ -256,43 +263,3 @@ def _repeat(function: Callable[[], None], seconds: float) -> Callable[[], None]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return end
-
-
-def _credentials(path: Path) -> grpc.ServerCredentials:
-    config = read_text(path, SSLConfig(), "tensorflow.serving.SSLConfig")
-    if not (config.server_key and config.server_cert):
-        raise ExportError(f"{path}: expected server_key and server_cert, as PEM. Received: less.")
-    if config.client_verify and not config.custom_ca:
-        raise ExportError(f"{path}: client_verify needs custom_ca, the authority of the clients.")
-    _check_pem(path, config)
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
-
-
-def _check_pem(path: Path, config: SSLConfig) -> None:
-    """gRPC says of a file that it cannot read only that it cannot listen."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{config.server_key}\n{config.server_cert}\n")
-        file.flush()
-        try:
-            context.load_cert_chain(file.name, password="")
-            if config.custom_ca:
-                context.load_verify_locations(cadata=config.custom_ca)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ExportError(
-                f"{path}: expected a key, its certificate and authorities in PEM. {error}"
-            ) from error
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _cannot_listen(protocol: str, host: str, port: int, error: Exception) -> ExportError:
-    taken = getattr(error, "errno", None) in (None, errno.EADDRINUSE)
-    reason = "the port is taken, or not ours to open" if taken else str(error)
-    return ExportError(f"{protocol}: cannot listen on {_address(host, port)}: {reason}.")

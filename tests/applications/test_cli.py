@@ -229,6 +229,7 @@ def test_serve_hands_over_to_the_export_package(command, tmp_path, monkeypatch):
                 "host": "127.0.0.1",
                 "grpc_port": 8500,
                 "rest_port": 0,
+                "grpc_socket_path": None,
                 "poll_seconds": 0.5,
                 "batching": Parameters(max_batch_size=7),
                 "cors": True,

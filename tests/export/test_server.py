@@ -94,7 +94,7 @@ def test_a_taken_port_is_one_clear_line(model, protocol):
         port = taken.getsockname()[1]
         server = serve(model, **{f"{protocol.lower()}_port": port})
         with pytest.raises(
-            ExportError, match=rf"{protocol}: cannot listen on 127.0.0.1:{port}: the port is taken"
+            ExportError, match=rf"{protocol}: cannot listen on 127.0.0.1:{port}: it is taken"
         ):
             server.start()
         assert server.models == ()
@@ -106,6 +106,18 @@ def test_two_servers_do_not_share_a_port(model):
             serve(model, grpc_port=first.grpc_port).start()
         with pytest.raises(ExportError, match="REST: cannot listen"):
             serve(model, rest_port=first.rest_port).start()
+
+
+def test_a_unix_socket_is_one_server_s_and_gone_with_it(model, tmp_path):
+    path = tmp_path / "socket"
+    with serve(model, grpc_socket_path=path):
+        with pytest.raises(ExportError, match="socket: another server does"):
+            serve(model, grpc_socket_path=path).start()
+        with Client(f"unix:{path}", "half") as client:
+            assert client.predict({"x": [2.0]})["y"].tolist() == [3.0]
+    assert not path.exists()
+    with pytest.raises(ExportError, match="cannot listen on unix:.*/none/socket: it is taken, or"):
+        serve(model, grpc_socket_path=tmp_path / "none" / "socket").start()
 
 
 def test_an_address_that_is_not_ours(model):

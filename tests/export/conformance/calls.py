@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import model_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2
 
 
 def spec(name: str = "half_plus_two", version: int | None = None, **fields: str) -> Any:
@@ -37,3 +38,12 @@ def refused(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[st
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **named)
     return caught.value.code().name, caught.value.details()
+
+
+def predict_request(
+    *rows: list[float], model: str = "half", signature: str = "", key: str = "x", **fields: Any
+) -> Any:
+    """A `PredictRequest` of one input of numbers."""
+    made = predict_pb2.PredictRequest(model_spec=spec(model, signature_name=signature, **fields))
+    made.inputs[key].CopyFrom(tf.make_tensor_proto(np.array(rows, np.float32)))
+    return made

@@ -42,15 +42,15 @@ def write_models(folder: Path, base: str = "") -> Path:
     write_half_plus_two(folder / "half_plus_two" / "00000123")
     for version in ("1", "2"):
         shutil.copytree(folder / "half_plus_two" / "00000123", folder / "pair" / version)
-    _save(folder / "echo" / "1", tf.Module(), _echo_signatures())
-    _save(folder / "examples" / "1", tf.Module(), examples_signatures())
-    _save(folder / "counter" / "1", *_counter())
+    save(folder / "echo" / "1", tf.Module(), _echo_signatures())
+    save(folder / "examples" / "1", tf.Module(), examples_signatures())
+    save(folder / "counter" / "1", *_counter())
     config = folder / "models.config"
     config.write_text(CONFIG.format(base=base or folder.resolve()))
     return config
 
 
-def _save(
+def save(
     folder: Path,
     module: tf.Module,
     signatures: Mapping[str, tuple[Function, Mapping[str, tf.TensorSpec]]],
