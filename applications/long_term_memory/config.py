@@ -90,6 +90,7 @@ PRESETS = {
             problem=problem,
             length=50,
             max_length=10000,
+            epochs=24,
             decay=True,
             learning_rate=rate,
         )
