@@ -254,7 +254,6 @@ def test_mistakes_are_one_line(tmp_path, capfd, monkeypatch):
         (["--problem", "division"], "--problem"),
         (["--length", "21"], "--length must be at least 22. Received: 21"),
         (["--max-length", "49"], "--max-length must be 0 or at least --length 50. Received: 49"),
-        (["--max-length", "60", "--no-mask"], "--no-mask needs sequences padded to one length"),
         (["--data-dir", "."], "--data-dir: the sequences are made up"),
     ):
         capfd.readouterr()
