@@ -5,8 +5,8 @@ times as many: gigabytes at T = 10,000. Here a block of sequences, small enough 
 cache, goes through all layers before the next one does, and the gradient computes it again: Chen et
 al., 2016, Training Deep Nets with Sublinear Memory Cost, https://arxiv.org/abs/1604.06174.
 
-Of a block no more is read than to the eighth of the steps in which its last sequence ends, so that
-a batch of many lengths costs little more than the steps that its sequences have.
+Long sequences are cut into eight parts at most, and of a block no more is read than to the part in
+which its last sequence ends: a batch of many lengths costs little more than its sequences' steps.
 
 Shapes: B batch, T steps, U units.
 """
@@ -23,7 +23,8 @@ from keras_attention import compile, loop
 
 _ELEMENTS = 2**20  # of a hidden layer: 4 MiB in float32, about what the caches of a core hold
 _ELEMENTS_ON_GPU = 2**26
-_PARTS = 8  # of the steps; XLA compiles the layers for one part, for two, and so on
+_PARTS = 8  # XLA compiles the layers for one part, for two, and so on
+_PART = 2**10  # steps of a part, at least
 
 
 def read_in_blocks(
@@ -109,11 +110,15 @@ def read_in_blocks(
 
 
 def _to_the_end(run, lengths, length):
-    """`run(steps)`, with the steps of the longest of some sequences, or up to an eighth more."""
-    part = _at_least_1(-(-length // _PARTS))
+    """`run(steps)`, with the steps of the longest of some sequences, to the end of their part."""
+    part = ops.maximum(_PART, -(-length // _PARTS))
+    count = _PARTS
+    if isinstance(length, int):
+        part = max(_PART, -(-length // _PARTS))
+        count = -(-length // part)
     last = ops.maximum(ops.max(lengths) - 1, 0) // part
-    parts = [lambda count=count: run(count * part) for count in range(1, _PARTS)]
-    return tf.switch_case(last, [*parts, lambda: run(length)])
+    parts = [lambda number=number: run(number * part) for number in range(1, count)]
+    return tf.switch_case(last, [*parts, lambda: run(length)]) if parts else run(length)
 
 
 def _at_least_1(number):

@@ -118,6 +118,7 @@ def test_blocks_of_sequences_that_end_anywhere(compiled, monkeypatch):
     lengths = np.array([22, 199, 25, 26, 27, 50, 51, 75, 76, 150, 200])
     drawn = problems.draw("addition", lengths, 200, np.random.default_rng(1))
     monkeypatch.setattr(blocks, "_ELEMENTS", 10**9)
+    monkeypatch.setattr(blocks, "_PART", 20)
     made = make()
     loss, whole = slopes(made, drawn)
     for rows in (1, 2):
@@ -128,8 +129,12 @@ def test_blocks_of_sequences_that_end_anywhere(compiled, monkeypatch):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5, err_msg=variable.path)
 
 
-def test_padding_is_hardly_read(monkeypatch):
+@pytest.mark.parametrize(
+    ("part", "expected"), [(100, [100, 100, 200, 500, 800]), (300, [300, 300, 300, 600, 800])]
+)
+def test_padding_is_hardly_read(part, expected, monkeypatch):
     monkeypatch.setattr(blocks, "_ELEMENTS", UNITS * 800)  # one sequence a block
+    monkeypatch.setattr(blocks, "_PART", part)
     made = make()
     read, real = [], made._read
 
@@ -141,13 +146,14 @@ def test_padding_is_hardly_read(monkeypatch):
     lengths = np.array([22, 100, 101, 500, 800])
     drawn = problems.draw("addition", lengths, 800, np.random.default_rng(1))
     made.recall(tf.constant(drawn.sequence), tf.constant(drawn.lengths))
-    assert read == [100, 100, 200, 500, 800]
+    assert read == expected
 
 
 def test_blocks_of_sizes_known_later(monkeypatch):
     made, drawn = make(), sequences()
     expected = made.recall(drawn.sequence, drawn.lengths)
     monkeypatch.setattr(blocks, "_ELEMENTS", 3 * UNITS * LENGTH)
+    monkeypatch.setattr(blocks, "_PART", 5)
     specs = [tf.TensorSpec((None, None, 2)), tf.TensorSpec((None,), tf.int32)]
     run = tf.function(made.recall, input_signature=specs, autograph=False)
     for rows in (COUNT, 1, 0):
