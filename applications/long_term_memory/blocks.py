@@ -53,7 +53,7 @@ def read_in_blocks(
     """
     batch_size, length = ops.shape(sequence)[:2]
     elements = _ELEMENTS_ON_GPU if compile.has_gpu() else _ELEMENTS
-    size = _at_least_1(elements // (units * _at_least_1(length)))
+    size = _at_least(1, elements // (units * _at_least(1, length)))
     if isinstance(batch_size, int) and isinstance(size, int) and batch_size <= size:
         return read(variables, sequence, lengths)
 
@@ -79,7 +79,7 @@ def read_in_blocks(
 
     def in_blocks(tensor):
         """(B, …) -> (count, size, …), filled up with zeros."""
-        count = _at_least_1(-(-batch_size // size))
+        count = _at_least(1, -(-batch_size // size))
         missing = ops.zeros((count * size - batch_size, *ops.shape(tensor)[1:]), tensor.dtype)
         return ops.reshape(
             ops.concatenate([tensor, missing]), (count, size, *ops.shape(tensor)[1:])
@@ -111,16 +111,13 @@ def read_in_blocks(
 
 def _to_the_end(run, lengths, length):
     """`run(steps)`, with the steps of the longest of some sequences, to the end of their part."""
-    part = ops.maximum(_PART, -(-length // _PARTS))
-    count = _PARTS
-    if isinstance(length, int):
-        part = max(_PART, -(-length // _PARTS))
-        count = -(-length // part)
+    part = _at_least(_PART, -(-length // _PARTS))
+    count = -(-length // part) if isinstance(length, int) else _PARTS
     last = ops.maximum(ops.max(lengths) - 1, 0) // part
     parts = [lambda number=number: run(number * part) for number in range(1, count)]
     return tf.switch_case(last, [*parts, lambda: run(length)]) if parts else run(length)
 
 
-def _at_least_1(number):
-    """A number that may be known later only, or 1 where it is less."""
-    return max(1, number) if isinstance(number, int) else ops.maximum(1, number)
+def _at_least(least, number):
+    """A number that may be known later only, or `least` where it is less."""
+    return max(least, number) if isinstance(number, int) else ops.maximum(least, number)
