@@ -57,13 +57,16 @@ def read_in_blocks(
     if isinstance(batch_size, int) and isinstance(size, int) and batch_size <= size:
         return read(variables, sequence, lengths)
 
+    def up_to_end(run, lengths):
+        return _to_end_of_part(run, lengths, length) if mask else run(length)
+
     def read_block(variables, sequence, lengths):
         def run(steps):
             context, weights = read(variables, sequence[:, :steps], lengths)
             missing = ops.zeros((size, length - ops.shape(weights)[1]), weights.dtype)
             return context, ops.concatenate([weights, missing], axis=1)
 
-        return _to_the_end(run, lengths, length) if mask else run(length)
+        return up_to_end(run, lengths)
 
     def differentiate(variables, block, upstream):
         sequence, lengths = block
@@ -75,7 +78,7 @@ def read_in_blocks(
                 outputs = read(variables, sequence[:, :steps], lengths)
             return tape.gradient(outputs, variables, (context, weights[:, :steps]))
 
-        return _to_the_end(run, lengths, length) if mask else run(length)
+        return up_to_end(run, lengths)
 
     def in_blocks(tensor):
         """(B, …) -> (count, size, …), filled up with zeros."""
@@ -109,7 +112,7 @@ def read_in_blocks(
     return run(sequence, lengths, *(tf.convert_to_tensor(each) for each in variables))
 
 
-def _to_the_end(run, lengths, length):
+def _to_end_of_part(run, lengths, length):
     """`run(steps)`, with the steps of the longest of some sequences, to the end of their part."""
     part = _at_least(_PART, -(-length // _PARTS))
     count = -(-length // part) if isinstance(length, int) else _PARTS

@@ -53,15 +53,26 @@ def address(host: str, port: int) -> str:
 
 
 def unused(path: Path) -> str:
-    """What gRPC calls a Unix socket, of which it would take the place of another server's."""
+    """What gRPC calls a Unix socket, once it is known that nobody listens on it and it can be made.
+
+    gRPC would take the place of another server's, and says not why it cannot listen.
+    """
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(os.fspath(path))
         raise ExportError(f"gRPC: cannot listen on {path}: another server does.")
+    if path.is_socket():  # of a server that is gone
+        path.unlink()
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(os.fspath(path))
+    except OSError as error:
+        raise cannot_listen("gRPC", str(path), error) from error
+    path.unlink()
     return f"unix:{path}"
 
 
 def cannot_listen(protocol: str, address: str, error: Exception) -> ExportError:
     """What to tell of an address that could not be had."""
-    taken = getattr(error, "errno", None) in (None, errno.EADDRINUSE)
+    taken = isinstance(error, RuntimeError) or getattr(error, "errno", None) == errno.EADDRINUSE
     reason = "it is taken, or not ours to open" if taken else str(error)
     return ExportError(f"{protocol}: cannot listen on {address}: {reason}.")

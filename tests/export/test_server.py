@@ -116,8 +116,23 @@ def test_a_unix_socket_is_one_server_s_and_gone_with_it(model, tmp_path):
         with Client(f"unix:{path}", "half") as client:
             assert client.predict({"x": [2.0]})["y"].tolist() == [3.0]
     assert not path.exists()
-    with pytest.raises(ExportError, match="cannot listen on unix:.*/none/socket: it is taken, or"):
-        serve(model, grpc_socket_path=tmp_path / "none" / "socket").start()
+    with socket.socket(socket.AF_UNIX) as left:  # by a server that was killed
+        left.bind(str(path))
+    with serve(model, grpc_socket_path=path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none/socket", "/none/socket: .*No such file or directory"),
+        ("x" * 108, "path too long"),
+        ("", ": it is taken, or not ours to open"),
+    ],
+)
+def test_a_unix_socket_that_cannot_be(model, tmp_path, name, words):
+    with pytest.raises(ExportError, match=f"gRPC: cannot listen on .*{words}"):
+        serve(model, grpc_socket_path=tmp_path / name).start()
 
 
 def test_an_address_that_is_not_ours(model):

@@ -95,7 +95,8 @@ def launch(
         batching: a file of BatchingParameters.
         poll_seconds: how often folders are looked at; 0 for never again.
         grpc_socket_path: a Unix socket to listen on.
-        labels_first: whether labels may name versions that are not loaded yet.
+        labels_first: whether labels may name versions that are not loaded yet, as all are to
+            TensorFlow's server while it reads the file; the development server loads them first.
 
     Raises:
         DidNotStart: if it ends instead.
@@ -108,7 +109,7 @@ def launch(
                     model_config_file=config,
                     grpc_port=0,
                     rest_port=0,
-                    poll_seconds=poll_seconds / 10,
+                    poll_seconds=poll_seconds,
                     batching=Parameters.read(batching) if batching else None,
                     grpc_socket_path=grpc_socket_path,
                 )

@@ -5,10 +5,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.export.conformance.calls import predict_request, spec
 from tests.export.conformance.models import save
